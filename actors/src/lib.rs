@@ -1,0 +1,8 @@
+//! The actors of sozu-manager. One folder per actor; [`messages`] holds what passes between them.
+
+pub mod fs_watcher;
+pub mod http_server;
+pub mod messages;
+pub mod metrics_scraper;
+pub mod socket_pool;
+pub mod state_keeper;

@@ -1,0 +1,132 @@
+//! What passes between the actors.
+
+use std::{fmt, path::PathBuf, sync::Arc};
+
+use actix::Message;
+use sozu_command_lib::proto::command::Request;
+use sozu_socket::{Answer, BulkAnswer, ExchangeError, SavedState};
+
+use crate::state_keeper::key::Object;
+
+/// A source's name as in the configuration: bare (`local`), unique over all kinds of sources.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SourceName(Arc<str>);
+
+impl SourceName {
+    /// Takes a name that the configuration has checked.
+    pub fn new(name: &str) -> Self {
+        Self(name.into())
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for SourceName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// To the keeper: all that a directory declares, from one complete listing. A directory that
+/// could not be listed completely sends [`NotListed`] instead.
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "Result<Declared, DeclareError>")]
+pub struct Listing {
+    /// Who declares.
+    pub source: SourceName,
+    /// `st_dev` of the directory: another one than last time may be a lost mount.
+    pub device: u64,
+    /// Each file of the directory once, in any order.
+    pub files: Vec<ListedFile>,
+}
+
+/// One file of a listing.
+#[derive(Clone, Debug)]
+pub struct ListedFile {
+    /// Its path.
+    pub path: Arc<PathBuf>,
+    /// What it says.
+    pub content: FileContent,
+}
+
+/// What a file says.
+#[derive(Clone, Debug)]
+pub enum FileContent {
+    /// What it declares. Shared, so that an unchanged file is not copied at each listing.
+    Objects(Arc<Vec<Object>>),
+    /// It is there but cannot be read or understood, and stands for what it last gave. With the
+    /// reason, as the watcher shows it.
+    Unreadable(String),
+}
+
+/// To the keeper: the source could not list its directory. It declares nothing, and holds up
+/// nothing.
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "()")]
+pub struct NotListed {
+    /// Whose directory.
+    pub source: SourceName,
+    /// Why.
+    pub why: String,
+}
+
+/// The keeper has taken a listing: it is on disk. What becomes of it is in the keeper's
+/// [`Report`](crate::state_keeper::report::Report).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Declared {
+    /// How many changes the listing made; 0 when it said what was known already.
+    pub changes: usize,
+}
+
+/// Why a listing was not taken. Nothing of it counts; send it again.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DeclareError {
+    /// The database cannot be written.
+    #[error(
+        "the state directory cannot be written: {0}; free space or mend its permissions, it is tried again"
+    )]
+    Disk(String),
+    /// The directory lies on another device than last time and lacks what it declared then.
+    #[error(
+        "the directory is on another device than last time and lacks {missing} of the objects it declared: a lost mount? mount it again, or put the files back"
+    )]
+    OtherDevice {
+        /// How many objects are missing.
+        missing: usize,
+    },
+    /// The keeper has not read its database yet.
+    #[error("the keeper is starting; it is tried again")]
+    Starting,
+}
+
+/// To the socket pool: one request, alone.
+#[derive(Clone, Message)]
+#[rtype(result = "Result<Answer, ExchangeError>")]
+pub struct Exchange(pub Request);
+
+/// To the socket pool: many requests, as one `LoadState` file.
+#[derive(Clone, Message)]
+#[rtype(result = "Result<BulkAnswer, ExchangeError>")]
+pub struct Bulk(pub Vec<Request>);
+
+/// To the socket pool: read back all that Sōzu's main process holds.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "Result<SavedState, ExchangeError>")]
+pub struct ReadBack;
+
+/// To the metrics scraper: what Sōzu says now, shared between concurrent askers.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "Scrape")]
+pub struct ScrapeNow;
+
+/// One answer of the metrics scraper.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Scrape {
+    /// Whether Sōzu answered.
+    pub up: bool,
+    /// How many workers run and answered.
+    pub workers: usize,
+}

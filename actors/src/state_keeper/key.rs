@@ -1,0 +1,339 @@
+//! Keys and objects: what Sōzu tells apart, and what a change touches.
+//!
+//! A key is Sōzu's own. What a source declares under it, and what Sōzu holds under it, is an
+//! [`Object`]. Listeners are not ours and have no key here.
+
+use std::{fmt, net::SocketAddr, sync::Arc};
+
+use sozu_command_lib::proto::command::{
+    AddBackend, AddCertificate, Cluster, RemoveBackend, RemoveCertificate, ReplaceCertificate,
+    Request, RequestHttpFrontend, RequestTcpFrontend, RequestUdpFrontend, request::RequestType,
+};
+
+/// The kinds of objects, as they are named in metrics and in the database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Kind {
+    /// A TLS certificate of a listener.
+    Certificate,
+    /// A cluster.
+    Cluster,
+    /// A backend of a cluster.
+    Backend,
+    /// A frontend of an HTTP listener.
+    HttpFrontend,
+    /// A frontend of an HTTPS listener.
+    HttpsFrontend,
+    /// A frontend of a TCP listener.
+    TcpFrontend,
+    /// A frontend of a UDP listener.
+    UdpFrontend,
+}
+
+impl Kind {
+    /// Every kind, in the order in which additions are sent.
+    pub const ALL: [Kind; 7] = [
+        Kind::Certificate,
+        Kind::Cluster,
+        Kind::Backend,
+        Kind::HttpFrontend,
+        Kind::HttpsFrontend,
+        Kind::TcpFrontend,
+        Kind::UdpFrontend,
+    ];
+
+    /// The name in metrics, in the database and in texts.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Kind::Certificate => "certificate",
+            Kind::Cluster => "cluster",
+            Kind::Backend => "backend",
+            Kind::HttpFrontend => "http_frontend",
+            Kind::HttpsFrontend => "https_frontend",
+            Kind::TcpFrontend => "tcp_frontend",
+            Kind::UdpFrontend => "udp_frontend",
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// What Sōzu tells objects apart by.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Key {
+    /// The leaf's SHA-256 fingerprint, in lower-case hexadecimal, on one listener.
+    Certificate {
+        /// The listener.
+        address: SocketAddr,
+        /// SHA-256 of the leaf, hexadecimal.
+        fingerprint: Arc<str>,
+    },
+    /// The cluster's id.
+    Cluster(Arc<str>),
+    /// Sōzu tells backends of one cluster apart by id and address together.
+    Backend {
+        /// The cluster's id.
+        cluster: Arc<str>,
+        /// The backend's id, not unique by itself.
+        id: Arc<str>,
+        /// Where the backend listens.
+        address: SocketAddr,
+    },
+    /// Sōzu's own text for an HTTP route: address, host name, path, method, header predicates.
+    HttpFrontend(Arc<str>),
+    /// As [`Key::HttpFrontend`], on HTTPS listeners.
+    HttpsFrontend(Arc<str>),
+    /// Address, server name and the sorted ALPN protocols.
+    TcpFrontend {
+        /// The listener.
+        address: SocketAddr,
+        /// Lower-case server name, if the frontend has one.
+        sni: Option<Arc<str>>,
+        /// Sorted, without repetition.
+        alpn: Vec<String>,
+    },
+    /// A UDP listener serves one frontend.
+    UdpFrontend(SocketAddr),
+}
+
+impl Key {
+    /// Which kind of object stands under this key.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Key::Certificate { .. } => Kind::Certificate,
+            Key::Cluster(_) => Kind::Cluster,
+            Key::Backend { .. } => Kind::Backend,
+            Key::HttpFrontend(_) => Kind::HttpFrontend,
+            Key::HttpsFrontend(_) => Kind::HttpsFrontend,
+            Key::TcpFrontend { .. } => Kind::TcpFrontend,
+            Key::UdpFrontend(_) => Kind::UdpFrontend,
+        }
+    }
+}
+
+/// Without its kind: `0.0.0.0:80;a.example;P/`. Unique within a kind, and what the database holds.
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Key::Certificate {
+                address,
+                fingerprint,
+            } => write!(f, "{address};{fingerprint}"),
+            Key::Cluster(id) => f.write_str(id),
+            Key::Backend {
+                cluster,
+                id,
+                address,
+            } => write!(f, "{cluster};{id};{address}"),
+            Key::HttpFrontend(text) | Key::HttpsFrontend(text) => f.write_str(text),
+            Key::TcpFrontend { address, sni, alpn } => {
+                write!(
+                    f,
+                    "{address};{};{}",
+                    sni.as_deref().unwrap_or(""),
+                    alpn.join(",")
+                )
+            }
+            Key::UdpFrontend(address) => write!(f, "{address}"),
+        }
+    }
+}
+
+/// What stands under a key.
+#[derive(Clone, PartialEq)]
+pub enum Object {
+    /// A TLS certificate. Its private key may be empty: then it has to come from its file again.
+    Certificate(AddCertificate),
+    /// A cluster, with its health check.
+    Cluster(Cluster),
+    /// A backend.
+    Backend(AddBackend),
+    /// A route of an HTTP listener.
+    HttpFrontend(RequestHttpFrontend),
+    /// A route of an HTTPS listener.
+    HttpsFrontend(RequestHttpFrontend),
+    /// A route of a TCP listener.
+    TcpFrontend(RequestTcpFrontend),
+    /// The route of a UDP listener.
+    UdpFrontend(RequestUdpFrontend),
+}
+
+/// Objects hold secrets (keys, header values, hashes): only the kind and the key are shown.
+impl fmt::Debug for Object {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.key() {
+            Ok(key) => write!(f, "{} {key}", key.kind()),
+            Err(error) => write!(f, "object without a key: {error}"),
+        }
+    }
+}
+
+/// Why something has no key.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyError {
+    /// The certificate's leaf cannot be read.
+    #[error("the certificate for {address} cannot be read: {reason}; give PEM with the leaf first")]
+    Certificate {
+        /// The listener it is meant for.
+        address: SocketAddr,
+        /// What sozu-command-lib says of it.
+        reason: String,
+    },
+}
+
+impl Object {
+    /// The object that a request of Sōzu adds, or nothing if it is not one that adds an object.
+    pub fn added_by(request: &RequestType) -> Option<Object> {
+        Some(match request {
+            RequestType::AddCertificate(add) => Object::Certificate(add.clone()),
+            RequestType::AddCluster(cluster) => Object::Cluster(cluster.clone()),
+            RequestType::AddBackend(backend) => Object::Backend(backend.clone()),
+            RequestType::AddHttpFrontend(front)
+            | RequestType::AddHttpFrontendWithHeaderPredicates(front)
+            | RequestType::AddHttpFrontendWithSilentClose(front) => {
+                Object::HttpFrontend(front.clone())
+            }
+            RequestType::AddHttpsFrontend(front)
+            | RequestType::AddHttpsFrontendWithHeaderPredicates(front)
+            | RequestType::AddHttpsFrontendWithSilentClose(front) => {
+                Object::HttpsFrontend(front.clone())
+            }
+            RequestType::AddTcpFrontend(front) => Object::TcpFrontend(front.clone()),
+            RequestType::AddUdpFrontend(front) => Object::UdpFrontend(front.clone()),
+            _ => return None,
+        })
+    }
+
+    /// Which key the object stands under.
+    ///
+    /// # Errors
+    /// A certificate whose leaf cannot be read has no fingerprint, hence no key.
+    pub fn key(&self) -> Result<Key, KeyError> {
+        Ok(match self {
+            Object::Certificate(add) => Key::Certificate {
+                address: add.address.into(),
+                fingerprint: fingerprint(add)?,
+            },
+            Object::Cluster(cluster) => Key::Cluster(cluster.cluster_id.as_str().into()),
+            Object::Backend(backend) => Key::Backend {
+                cluster: backend.cluster_id.as_str().into(),
+                id: backend.backend_id.as_str().into(),
+                address: backend.address.into(),
+            },
+            Object::HttpFrontend(front) => Key::HttpFrontend(front.to_string().into()),
+            Object::HttpsFrontend(front) => Key::HttpsFrontend(front.to_string().into()),
+            Object::TcpFrontend(front) => tcp_key(front),
+            Object::UdpFrontend(front) => Key::UdpFrontend(front.address.into()),
+        })
+    }
+
+    /// The request that adds the object, in the verb that carries all of it.
+    pub fn add(&self) -> Request {
+        match self {
+            Object::Certificate(add) => RequestType::AddCertificate(add.clone()),
+            Object::Cluster(cluster) => RequestType::AddCluster(cluster.clone()),
+            Object::Backend(backend) => RequestType::add_backend(backend.clone()),
+            Object::HttpFrontend(front) => RequestType::add_http_frontend(front.clone()),
+            Object::HttpsFrontend(front) => RequestType::add_https_frontend(front.clone()),
+            Object::TcpFrontend(front) => RequestType::AddTcpFrontend(front.clone()),
+            Object::UdpFrontend(front) => RequestType::AddUdpFrontend(front.clone()),
+        }
+        .into()
+    }
+
+    /// The request that removes the object. Built from what Sōzu holds, since it must name
+    /// Sōzu's cluster.
+    ///
+    /// # Errors
+    /// As [`Object::key`].
+    pub fn remove(&self) -> Result<Request, KeyError> {
+        Ok(match self {
+            Object::Certificate(add) => RequestType::RemoveCertificate(RemoveCertificate {
+                address: add.address,
+                fingerprint: fingerprint(add)?.to_string(),
+            }),
+            Object::Cluster(cluster) => RequestType::RemoveCluster(cluster.cluster_id.clone()),
+            Object::Backend(backend) => RequestType::RemoveBackend(RemoveBackend {
+                cluster_id: backend.cluster_id.clone(),
+                backend_id: backend.backend_id.clone(),
+                address: backend.address,
+            }),
+            Object::HttpFrontend(front) => RequestType::remove_http_frontend(front.clone()),
+            Object::HttpsFrontend(front) => RequestType::remove_https_frontend(front.clone()),
+            Object::TcpFrontend(front) => RequestType::RemoveTcpFrontend(front.clone()),
+            Object::UdpFrontend(front) => RequestType::RemoveUdpFrontend(front.clone()),
+        }
+        .into())
+    }
+
+    /// The request that puts a certificate in the place of the one with `old` as fingerprint, in
+    /// one step. `None` for every other kind.
+    pub fn replace_certificate(&self, old: &str) -> Option<Request> {
+        let Object::Certificate(add) = self else {
+            return None;
+        };
+        Some(
+            RequestType::ReplaceCertificate(ReplaceCertificate {
+                address: add.address,
+                new_certificate: add.certificate.clone(),
+                old_fingerprint: old.to_owned(),
+                new_expired_at: add.expired_at,
+            })
+            .into(),
+        )
+    }
+
+    /// The cluster that the object is, or belongs to. A frontend without one denies.
+    pub fn cluster(&self) -> Option<&str> {
+        match self {
+            Object::Certificate(_) => None,
+            Object::Cluster(cluster) => Some(&cluster.cluster_id),
+            Object::Backend(backend) => Some(&backend.cluster_id),
+            Object::HttpFrontend(front) | Object::HttpsFrontend(front) => {
+                front.cluster_id.as_deref()
+            }
+            Object::TcpFrontend(front) => Some(&front.cluster_id),
+            Object::UdpFrontend(front) => Some(&front.cluster_id),
+        }
+    }
+
+    /// The address of the listener that the object needs, for frontends and certificates.
+    pub fn listener(&self) -> Option<SocketAddr> {
+        match self {
+            Object::Certificate(add) => Some(add.address.into()),
+            Object::Cluster(_) | Object::Backend(_) => None,
+            Object::HttpFrontend(front) | Object::HttpsFrontend(front) => {
+                Some(front.address.into())
+            }
+            Object::TcpFrontend(front) => Some(front.address.into()),
+            Object::UdpFrontend(front) => Some(front.address.into()),
+        }
+    }
+}
+
+fn fingerprint(add: &AddCertificate) -> Result<Arc<str>, KeyError> {
+    match add.certificate.fingerprint() {
+        Ok(fingerprint) => Ok(fingerprint.to_string().into()),
+        Err(error) => Err(KeyError::Certificate {
+            address: add.address.into(),
+            reason: error.to_string(),
+        }),
+    }
+}
+
+fn tcp_key(front: &RequestTcpFrontend) -> Key {
+    let mut alpn = front.alpn.clone();
+    alpn.sort();
+    alpn.dedup();
+    Key::TcpFrontend {
+        address: front.address.into(),
+        sni: front
+            .sni
+            .as_deref()
+            .map(|sni| sni.to_ascii_lowercase().into()),
+        alpn,
+    }
+}

@@ -1,0 +1,7 @@
+//! The keeper of the desired state.
+
+mod actor;
+pub mod key;
+pub mod report;
+
+pub use actor::StateKeeper;

@@ -1,0 +1,111 @@
+//! What the keeper says of itself to the rest of the program: one snapshot, published whenever
+//! something in it changes.
+
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::SystemTime};
+
+use super::key::Kind;
+use crate::messages::SourceName;
+
+/// The protocol of a listener of Sōzu.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Protocol {
+    /// HTTP/1.1 and cleartext HTTP/2.
+    Http,
+    /// HTTP over TLS.
+    Https,
+    /// TCP.
+    Tcp,
+    /// UDP.
+    Udp,
+}
+
+/// The listeners that Sōzu has, by address.
+pub type Listeners = BTreeMap<SocketAddr, Protocol>;
+
+/// One condition of `/readyz`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Condition {
+    /// Its name, as `/readyz` and the `ready{condition}` metric show it.
+    pub name: &'static str,
+    /// `Ok`, or why it does not hold.
+    pub state: Result<(), String>,
+}
+
+/// A conclusion that waits for a person.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hold {
+    /// A hash of what is held: the same on every host.
+    pub id: Arc<str>,
+    /// How many objects it holds.
+    pub objects: usize,
+}
+
+/// What became of one source.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SourceReport {
+    /// Objects that the source owns, by kind.
+    pub objects: BTreeMap<Kind, usize>,
+    /// Removals that wait for a person.
+    pub holds: Vec<Hold>,
+    /// Entries that were refused and still stand in the source: what, and why.
+    pub refused: Vec<String>,
+    /// Entries that another, elder source declares with another value.
+    pub shadowed: Vec<String>,
+    /// Objects that cannot be sent just now.
+    pub unservable: usize,
+    /// Objects whose source left the configuration.
+    pub orphaned: bool,
+    /// When the last change of this source became final.
+    pub last_change: Option<SystemTime>,
+}
+
+/// How Sōzu differs from what is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Difference {
+    /// Wanted, not held.
+    Missing,
+    /// Held with another value.
+    Different,
+    /// Removed once, and held again.
+    Resurrected,
+    /// A worker differs from its main process.
+    Divergent,
+}
+
+impl Difference {
+    /// The name in metrics and texts.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Difference::Missing => "missing",
+            Difference::Different => "different",
+            Difference::Resurrected => "resurrected",
+            Difference::Divergent => "divergent",
+        }
+    }
+}
+
+/// The keeper's snapshot.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// The conditions of `/readyz` that the keeper knows; empty until it has started.
+    pub conditions: Vec<Condition>,
+    /// Sōzu's listeners; `None` until this life of Sōzu was read once.
+    pub listeners: Option<Arc<Listeners>>,
+    /// Per source.
+    pub sources: BTreeMap<SourceName, SourceReport>,
+    /// What differs, by difference and kind; zero is left out.
+    pub drift: BTreeMap<(Difference, Kind), usize>,
+    /// What Sōzu holds where nobody has an opinion; zero is left out.
+    pub foreign: BTreeMap<Kind, usize>,
+    /// When Sōzu was last read and found to hold what is wanted.
+    pub last_proof: Option<SystemTime>,
+    /// Size of the database in bytes.
+    pub database_bytes: u64,
+}
+
+impl Report {
+    /// Whether every condition holds. False until the keeper has started: readiness fails closed.
+    pub fn ready(&self) -> bool {
+        !self.conditions.is_empty() && self.conditions.iter().all(|c| c.state.is_ok())
+    }
+}
