@@ -22,14 +22,16 @@ pub(crate) type Letter<A> = Box<dyn Open<A> + Send>;
 pub(crate) trait Open<A: Actor> {
     /// Lets the actor handle it.
     fn open(self: Box<Self>, actor: &mut A, context: &mut A::Context, ends: &mpsc::Sender<End>);
+    /// Gives the message back: nobody has seen it.
+    fn give_back(self: Box<Self>);
 }
 
 struct Asked<M: Message> {
     message: M,
-    answer: oneshot::Sender<M::Result>,
+    answer: oneshot::Sender<Result<M::Result, M>>,
 }
 
-pub(crate) fn letter<A, M>(message: M, answer: oneshot::Sender<M::Result>) -> Letter<A>
+pub(crate) fn letter<A, M>(message: M, answer: oneshot::Sender<Result<M::Result, M>>) -> Letter<A>
 where
     A: Handler<M>,
     M: Message + Send + 'static,
@@ -44,16 +46,14 @@ where
     M: Message + 'static,
 {
     fn open(self: Box<Self>, actor: &mut A, context: &mut A::Context, ends: &mpsc::Sender<End>) {
-        if self.answer.is_closed() {
+        let Self { message, answer } = *self;
+        if answer.is_closed() {
             return; // nobody waits for it any more
         }
         let (sender, mut receiver) = oneshot::channel();
-        actor
-            .handle(self.message, context)
-            .handle(context, Some(sender));
-        let answer = self.answer;
+        actor.handle(message, context).handle(context, Some(sender));
         match receiver.try_recv() {
-            Ok(value) => drop(answer.send(value)),
+            Ok(value) => drop(answer.send(Ok(value))),
             Err(TryRecvError::Closed) => unanswered(ends),
             // a future answers later. If it panics in a task of its own, as that of a `ResponseFuture` does, tokio
             // swallows the panic: that no answer came is the only trace of it
@@ -61,12 +61,17 @@ where
                 let ends = ends.clone();
                 tokio::task::spawn_local(async move {
                     match receiver.await {
-                        Ok(value) => drop(answer.send(value)),
+                        Ok(value) => drop(answer.send(Ok(value))),
                         Err(_) => unanswered(&ends),
                     }
                 });
             }
         }
+    }
+
+    fn give_back(self: Box<Self>) {
+        let Self { message, answer } = *self;
+        drop(answer.send(Err(message)));
     }
 }
 
@@ -98,5 +103,15 @@ impl<A: Actor<Context = Context<A>>> ActorFuture<A> for Inbox<A> {
             }
         }
         Poll::Pending
+    }
+}
+
+/// The end of a life: what it has not seen is its callers' again, who wait for the next one.
+impl<A: Actor> Drop for Inbox<A> {
+    fn drop(&mut self) {
+        self.letters.close();
+        while let Ok(letter) = self.letters.try_recv() {
+            letter.give_back();
+        }
     }
 }

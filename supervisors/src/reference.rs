@@ -61,8 +61,9 @@ impl<A: Actor<Context = Context<A>>> Ref<A> {
     }
 
     /// Sends a message and waits for its answer, all within `deadline`. While the actor is not running it waits for its
-    /// next life, while the mailbox is full for room; who waits longest gets it first. A message is handed over once, never
-    /// to a second life. One whose caller is gone before its turn is not handled.
+    /// next life, while the mailbox is full for room; who waits longest gets it first. The actor is handed a message once at
+    /// most: what lies in the mailbox when a life ends waits for the next one, what was handed over does not. One whose
+    /// caller is gone before its turn is not handled.
     pub async fn ask<M>(&self, message: M, deadline: Duration) -> Result<M::Result, AskError>
     where
         A: Handler<M>,
@@ -84,7 +85,7 @@ impl<A: Actor<Context = Context<A>>> Ref<A> {
         M: Message + Send + 'static,
         M::Result: Send,
     {
-        let (answer, answered) = oneshot::channel();
+        let mut message = message;
         let mut slot = self.0.clone();
         loop {
             let mailbox = slot.borrow_and_update().mailbox.clone();
@@ -92,10 +93,14 @@ impl<A: Actor<Context = Context<A>>> Ref<A> {
                 *missing = AskError::Full;
                 if let Ok(room) = mailbox.reserve().await {
                     *missing = AskError::Unknown;
+                    let (answer, answered) = oneshot::channel();
                     room.send(letter(message, answer));
-                    return answered.await.ok();
+                    match answered.await.ok()? {
+                        Ok(answer) => return Some(answer),
+                        Err(unseen) => message = unseen,
+                    }
                 }
-                // that life ended while we waited, and nothing was delivered
+                // that life ended, and nothing was delivered to it
                 *missing = AskError::NotRunning;
             }
             slot.changed().await.ok()?;
