@@ -1,7 +1,11 @@
 //! For tests: reads the Prometheus text format strictly, and says what a good client would not
 //! have written.
 
-use std::collections::HashSet;
+use std::{
+    collections::HashSet,
+    io::Write,
+    process::{Command, Stdio},
+};
 
 /// `Ok`, or the first line that is wrong and why.
 pub(super) fn check(text: &str) -> Result<(), String> {
@@ -15,6 +19,22 @@ pub(super) fn check(text: &str) -> Result<(), String> {
             .map_err(|wrong| format!("{wrong}: {line}"))?;
     }
     checker.end_of_family()
+}
+
+/// What `promtool check metrics` says, if there is one.
+pub(super) fn promtool(text: &str) -> Option<String> {
+    let mut child = Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .ok()?;
+    // Dropped when written: the end of the input.
+    child.stdin.take()?.write_all(text.as_bytes()).ok()?;
+    let said = child.wait_with_output().ok()?;
+    let words = [said.stdout, said.stderr].concat();
+    Some(String::from_utf8_lossy(&words).into_owned())
 }
 
 #[derive(Default)]
@@ -107,8 +127,7 @@ impl Checker {
                 None => return Err("a bucket without le".to_owned()),
             },
             ("histogram", "_count") => self.counts += 1,
-            ("histogram", "_sum") => {}
-            ("counter" | "gauge", "") => {}
+            ("histogram", "_sum") | ("counter" | "gauge", "") => {}
             _ => return Err("outside of its family".to_owned()),
         }
         if self.kind == "counter" && value < 0.0 {

@@ -165,8 +165,8 @@ mod tests {
         state_keeper::report::{Condition, Hold},
     };
 
-    fn at(seconds: u64) -> Option<SystemTime> {
-        Some(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds))
+    fn at(seconds: u64) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
     }
 
     fn report() -> Report {
@@ -183,7 +183,7 @@ mod tests {
                 },
             ],
             unservable: 1,
-            last_change: at(1_700_000_000),
+            last_change: Some(at(1_700_000_000)),
             ..SourceReport::default()
         };
         let gone = SourceReport {
@@ -203,7 +203,7 @@ mod tests {
             ]),
             drift: BTreeMap::from([((Difference::Missing, Kind::Backend), 5)]),
             foreign: BTreeMap::from([(Kind::Certificate, 2)]),
-            last_proof: at(1_700_000_060),
+            last_proof: Some(at(1_700_000_060)),
             database_bytes: 40_960,
         }
     }

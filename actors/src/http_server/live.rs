@@ -7,7 +7,7 @@ use supervisors::{Component, State};
 /// A supervisor whose loop stands still so long is dead.
 const TURN_WITHIN: Duration = Duration::from_secs(10);
 /// A critical component that is down so long does not come back by itself.
-const BACK_WITHIN: Duration = Duration::from_secs(60);
+const BACK_WITHIN: Duration = Duration::from_mins(1);
 
 /// `Ok`, or why the process is as good as dead. The absence of Sōzu, of a disk or of a broker makes
 /// a component degraded, which does not count here.
@@ -99,7 +99,7 @@ mod tests {
     fn a_clock_that_was_set_back_kills_nobody() {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000);
         let mut keeper = component("state_keeper", State::Backoff);
-        keeper.since = now + Duration::from_secs(3_600);
+        keeper.since = now + Duration::from_hours(1);
         assert_eq!(livez(&[keeper], Duration::ZERO, now), Ok(()));
     }
 }

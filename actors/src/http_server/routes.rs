@@ -40,7 +40,7 @@ const SCRAPE_TIMEOUT: &str = "X-Prometheus-Scrape-Timeout-Seconds";
 /// For one that does not say.
 const USUAL_TIMEOUT: Duration = Duration::from_secs(5);
 /// Nobody waits longer, whatever they say.
-const LONGEST_TIMEOUT: Duration = Duration::from_secs(60);
+const LONGEST_TIMEOUT: Duration = Duration::from_mins(1);
 /// What is left for writing the answer and its way back.
 const MARGIN: Duration = Duration::from_millis(500);
 
@@ -187,13 +187,11 @@ pub(super) async fn panic_is_500(
 ) -> Result<ServiceResponse<impl MessageBody>, Error> {
     let path = request.path().to_owned();
     let answer = async move { next.call(request).await };
-    match AssertUnwindSafe(answer).catch_unwind().await {
-        Ok(answer) => answer,
-        Err(_) => {
-            tracing::error!(path, "The handler of an HTTP request panicked.");
-            Err(ErrorInternalServerError("internal error; see the log\n"))
-        }
-    }
+    let Ok(answer) = AssertUnwindSafe(answer).catch_unwind().await else {
+        tracing::error!(path, "The handler of an HTTP request panicked.");
+        return Err(ErrorInternalServerError("internal error; see the log\n"));
+    };
+    answer
 }
 
 #[cfg(test)]

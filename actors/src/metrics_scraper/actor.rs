@@ -109,7 +109,7 @@ mod tests {
         let go = Rc::new(Notify::new());
         let (count, gate) = (asked.clone(), go.clone());
         let scraper = MetricsScraper::new(
-            Duration::from_secs(60),
+            Duration::from_mins(1),
             move || {
                 count.set(count.get() + 1);
                 let gate = gate.clone();

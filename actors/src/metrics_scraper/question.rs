@@ -15,7 +15,7 @@ use crate::{
 
 /// Longer than any deadline that the pool gives a single request: the pool ends a query, so that
 /// none is in flight when the next one begins.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// Why Sōzu said nothing that could be used.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]

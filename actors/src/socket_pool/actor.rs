@@ -117,7 +117,6 @@ mod tests {
     use std::time::Duration;
 
     use sozu_command_lib::proto::command::{ListWorkers, request::RequestType};
-    use sozu_socket::Refusal;
 
     use super::*;
     use crate::socket_pool::Config;
@@ -131,7 +130,7 @@ mod tests {
         let table: [(Result<(), ExchangeError>, Outcome); 5] = [
             (Ok(()), Outcome::Ok),
             (
-                Err(ExchangeError::Refused(Box::new(Refusal::default()))),
+                Err(ExchangeError::Refused(Box::default())),
                 Outcome::Refused,
             ),
             (
