@@ -91,7 +91,8 @@ impl Actor for HttpServer {
                 server
             }
             (Err(error), _) | (_, Err(error)) => {
-                tracing::error!(%error, "The HTTP server cannot start.");
+                self.reporter
+                    .failed(format!("the HTTP server cannot start: {error}"));
                 return context.stop();
             }
         };
@@ -106,7 +107,8 @@ impl Actor for HttpServer {
                     Ok(Err(error)) => error.to_string(),
                     Err(error) => error.to_string(),
                 };
-                tracing::error!(error, "The HTTP server ended by itself.");
+                let error = format!("the HTTP server ended by itself: {error}");
+                actor.reporter.failed(error);
             }
             context.stop();
         }));

@@ -5,14 +5,9 @@
 
 use std::time::SystemTime;
 
-use supervisors::Component;
+use supervisors::{Component, Reason, State};
 
-use super::{
-    health::{REASONS, STATES, reason_name, state_name},
-    process::seconds,
-    ready::Line,
-    text::Text,
-};
+use super::{process::seconds, ready::Line, text::Text};
 use crate::{
     messages::Scrape,
     metrics::{
@@ -40,9 +35,9 @@ pub(super) fn of_this_program(text: &mut Text, components: &[Component], conditi
 
     let mut family = text.family(&COMPONENT_STATE);
     for component in components {
-        for state in STATES {
+        for state in State::ALL {
             family.sample(
-                &[("component", &component.name), ("state", state_name(state))],
+                &[("component", &component.name), ("state", state.name())],
                 u8::from(component.state == state),
             );
         }
@@ -50,12 +45,9 @@ pub(super) fn of_this_program(text: &mut Text, components: &[Component], conditi
 
     let mut family = text.family(&COMPONENT_RESTARTS);
     for component in components {
-        for reason in REASONS {
+        for reason in Reason::ALL {
             family.sample(
-                &[
-                    ("component", &component.name),
-                    ("reason", reason_name(reason)),
-                ],
+                &[("component", &component.name), ("reason", reason.name())],
                 component.restarts.get(&reason).copied().unwrap_or(0),
             );
         }
@@ -155,8 +147,6 @@ fn timestamp(text: &mut Text, metric: &'static Metric, at: Option<SystemTime>) {
 #[cfg(test)]
 mod tests {
     use std::{collections::BTreeMap, sync::Arc, time::Duration};
-
-    use supervisors::{Reason, State};
 
     use super::*;
     use crate::{

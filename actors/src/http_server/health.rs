@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use serde::Serialize;
-use supervisors::{Component, Reason, State};
+use supervisors::{Component, State};
 
 /// The one word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -57,7 +57,7 @@ impl<'a> From<&'a Component> for Entry<'a> {
         Self {
             name: &component.name,
             kind: component.kind,
-            state: state_name(component.state),
+            state: component.state.name(),
             critical: component.critical,
             restarts: component.restarts.values().sum(),
             since: rfc3339(component.since),
@@ -72,55 +72,12 @@ fn rfc3339(time: SystemTime) -> String {
     humantime::format_rfc3339_seconds(time.max(SystemTime::UNIX_EPOCH)).to_string()
 }
 
-/// Every state, in the order of a life.
-pub(super) const STATES: [State; 7] = [
-    State::Starting,
-    State::Running,
-    State::Degraded,
-    State::Backoff,
-    State::Parked,
-    State::Stopping,
-    State::Stopped,
-];
-
-/// A state's name in `/health` and in metrics.
-pub(super) const fn state_name(state: State) -> &'static str {
-    match state {
-        State::Starting => "starting",
-        State::Running => "running",
-        State::Degraded => "degraded",
-        State::Backoff => "backoff",
-        State::Parked => "parked",
-        State::Stopping => "stopping",
-        State::Stopped => "stopped",
-    }
-}
-
-/// Every reason of a restart.
-pub(super) const REASONS: [Reason; 5] = [
-    Reason::Panic,
-    Reason::Error,
-    Reason::Stopped,
-    Reason::NotReady,
-    Reason::Unresponsive,
-];
-
-/// A reason's name in metrics.
-pub(super) const fn reason_name(reason: Reason) -> &'static str {
-    match reason {
-        Reason::Panic => "panic",
-        Reason::Error => "error",
-        Reason::Stopped => "stopped",
-        Reason::NotReady => "not_ready",
-        Reason::Unresponsive => "unresponsive",
-    }
-}
-
 #[cfg(test)]
 pub(super) mod tests {
     use std::{collections::BTreeMap, time::Duration};
 
     use serde_json::json;
+    use supervisors::Reason;
 
     use super::*;
 

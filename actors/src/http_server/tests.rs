@@ -1,15 +1,15 @@
 //! The server as its clients see it, over real connections.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
-use actix::{Actor, ActorContext, Context};
+use actix::{Actor, ActorContext, Context, Handler, Message};
 use actix_web::{App, middleware, web};
 use sozu_socket::{Life, Sozu};
-use supervisors::{Reporter, Spec, Supervisor};
+use supervisors::{AskError, Exit, Reporter, Spec, Supervisor};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
-    sync::watch,
+    sync::{oneshot, watch},
     time::{sleep, timeout},
 };
 
@@ -26,26 +26,31 @@ struct World {
     address: SocketAddr,
     report: watch::Sender<Arc<Report>>,
     seen: watch::Sender<Sozu>,
-    life: Box<dyn Fn(Reporter) -> HttpServer>,
+    life: Box<dyn Fn(Reporter) -> HttpServer + Send + Sync>,
 }
 
+/// A world whose tree is never run: the server's neighbours are away.
 fn world() -> World {
+    plant(Path::new("/nonexistent")).1
+}
+
+/// A world and its tree, which has no HTTP server yet.
+fn plant(sozu: &Path) -> (Supervisor, World) {
     let (seen, see) = watch::channel(Sozu::Unasked);
     let (report, reported) = watch::channel(Arc::default());
     let pool = socket_pool::Config {
         pool: sozu_socket::Builder {
-            command_socket: "/nonexistent/command.sock".into(),
+            command_socket: sozu.join("command.sock"),
             connections: 1,
             worker_timeout: Duration::from_secs(1),
             max_request_bytes: 1_000_000,
-            exchange_directory: "/nonexistent/exchange".into(),
+            exchange_directory: sozu.join("exchange"),
             exchange_directory_in_sozu: None,
         },
     };
     let scraper = metrics_scraper::Config {
         share_for: Duration::from_secs(1),
     };
-    // A tree that is never run: its children are away.
     let mut root = Supervisor::new("root");
     let pool = root.child(
         Spec::critical("socket_pool", "socket_pool"),
@@ -66,12 +71,13 @@ fn world() -> World {
         scraper,
         metrics: metrics::install(),
     });
-    World {
+    let world = World {
         address,
         report,
         seen,
         life: Box::new(life),
-    }
+    };
+    (root, world)
 }
 
 impl World {
@@ -87,20 +93,24 @@ impl World {
 
     /// One request on a connection of its own: the status, the head, the body.
     async fn ask(&self, method: &str, path: &str) -> (u16, String, String) {
-        let exchange = async {
-            let mut stream = TcpStream::connect(self.address).await.unwrap();
-            let request =
-                format!("{method} {path} HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n");
-            stream.write_all(request.as_bytes()).await.unwrap();
-            let mut answer = String::new();
-            stream.read_to_string(&mut answer).await.unwrap();
-            answer
-        };
-        let answer = timeout(PATIENCE, exchange).await.unwrap();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        let status = head[9..12].parse().unwrap();
-        (status, head.to_ascii_lowercase(), body.to_owned())
+        ask(self.address, method, path).await
     }
+}
+
+async fn ask(address: SocketAddr, method: &str, path: &str) -> (u16, String, String) {
+    let exchange = async {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let request =
+            format!("{method} {path} HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    };
+    let answer = timeout(PATIENCE, exchange).await.unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    let status = head[9..12].parse().unwrap();
+    (status, head.to_ascii_lowercase(), body.to_owned())
 }
 
 fn here() -> Sozu {
@@ -220,7 +230,7 @@ async fn a_client_that_sends_no_headers_is_sent_away() {
 }
 
 /// Runs a life until it is told to stop in order.
-async fn run_until(server: HttpServer, stop: tokio::sync::oneshot::Receiver<()>) {
+async fn run_until(server: HttpServer, stop: oneshot::Receiver<()>) {
     let mut life = Context::new().into_future(server);
     tokio::select! {
         () = &mut life => panic!("the server ended by itself"),
@@ -234,7 +244,7 @@ async fn run_until(server: HttpServer, stop: tokio::sync::oneshot::Receiver<()>)
 async fn a_stop_is_in_order_and_the_next_life_answers_at_the_same_address() {
     let world = world();
     for _ in 0..2 {
-        let (stop, stopped) = tokio::sync::oneshot::channel();
+        let (stop, stopped) = oneshot::channel();
         let server = (world.life)(Reporter::detached());
         let site = server.site().into_inner();
         let before = Arc::strong_count(&site);
@@ -276,6 +286,76 @@ async fn gone<T>(site: &Arc<T>, before: usize) {
         }
     };
     timeout(PATIENCE, end).await.unwrap();
+}
+
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Crash;
+
+impl Handler<Crash> for HttpServer {
+    type Result = ();
+
+    fn handle(&mut self, _: Crash, _: &mut Context<Self>) {
+        panic!("on purpose")
+    }
+}
+
+#[actix::test]
+async fn under_a_supervisor_it_comes_back_and_says_so() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut root, world) = plant(directory.path());
+    let address = world.address;
+    let http = root.child(Spec::critical("http_server", "http_server"), world.life);
+    let (stop, stopped) = oneshot::channel::<()>();
+    let tree = actix::spawn(root.run(async {
+        let _ = stopped.await;
+    }));
+    assert_eq!(ask(address, "GET", "/livez").await.0, 200);
+    assert_eq!(http.ask(Crash, PATIENCE).await, Err(AskError::Unknown));
+
+    let back = async {
+        loop {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            let request = b"GET /health HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n";
+            let mut answer = String::new();
+            // What the ending life had accepted already may be closed by it.
+            let asked = stream.write_all(request).await.is_ok()
+                && stream.read_to_string(&mut answer).await.is_ok();
+            let Some((_, body)) = answer.split_once("\r\n\r\n").filter(|_| asked) else {
+                continue;
+            };
+            let page: serde_json::Value = serde_json::from_str(body).unwrap();
+            let components = page["components"].as_array().unwrap();
+            let me = components
+                .iter()
+                .find(|c| c["name"] == "http_server")
+                .unwrap();
+            if me["state"] == "running" && me["restarts"] == 1 {
+                return;
+            }
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(PATIENCE, back).await.unwrap();
+    let (_, _, body) = ask(address, "GET", "/metrics").await;
+    for line in [
+        "sozu_manager_component_restarts_total{component=\"http_server\",reason=\"panic\"} 1",
+        "sozu_manager_component_state{component=\"http_server\",state=\"running\"} 1",
+        "sozu_manager_component_state{component=\"metrics_scraper\",state=\"running\"} 1",
+        "sozu_manager_component_state{component=\"socket_pool\",state=\"degraded\"} 1",
+        "sozu_up 0",
+    ] {
+        assert!(body.lines().any(|l| l == line), "no {line} in\n{body}");
+    }
+
+    stop.send(()).unwrap();
+    let end = timeout(PATIENCE, tree).await.unwrap().unwrap();
+    assert_eq!(
+        end,
+        Exit::Stopped {
+            survivors: Vec::new()
+        }
+    );
 }
 
 #[actix::test]
