@@ -53,10 +53,7 @@ impl Actor for FsWatcher {
 }
 
 impl Keeper for Ref<StateKeeper> {
-    async fn declare(
-        &self,
-        listing: Listing,
-    ) -> Result<Result<Declared, DeclareError>, AskError> {
+    async fn declare(&self, listing: Listing) -> Result<Result<Declared, DeclareError>, AskError> {
         self.ask(listing, ASK_WITHIN).await
     }
 

@@ -145,7 +145,10 @@ mod tests {
         nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::from_bits_truncate(0o600)).unwrap();
         assert!(matches!(read(&fifo), Err(ReadError::NotRegular)));
         assert!(matches!(read(dir.path()), Err(ReadError::NotRegular)));
-        assert!(matches!(read(Path::new("/dev/zero")), Err(ReadError::NotRegular)));
+        assert!(matches!(
+            read(Path::new("/dev/zero")),
+            Err(ReadError::NotRegular)
+        ));
         let socket = dir.path().join("socket.toml");
         let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
         assert!(matches!(read(&socket), Err(ReadError::NotRegular)));

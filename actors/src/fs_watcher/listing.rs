@@ -28,9 +28,15 @@ pub(super) enum ListError {
         "the directory {path} cannot be listed ({error}) by the user with uid {uid}; give that user read and execute access to it and to the directories above it",
         uid = nix::unistd::geteuid()
     )]
-    Denied { path: PathBuf, error: std::io::Error },
+    Denied {
+        path: PathBuf,
+        error: std::io::Error,
+    },
     #[error("the directory {path} cannot be listed completely: {error}")]
-    Io { path: PathBuf, error: std::io::Error },
+    Io {
+        path: PathBuf,
+        error: std::io::Error,
+    },
     #[error("the files in {0} come and go faster than they can be read; it is tried again")]
     Restless(PathBuf),
 }
@@ -73,8 +79,18 @@ mod tests {
     fn only_routes_files_are_listed_in_path_order() {
         let dir = tempfile::tempdir().unwrap();
         for name in [
-            "b.toml", "a.json", "c.toml", ".hidden.toml", ".a.toml.swp", "a.toml~", "#a.toml#",
-            "#a.toml", "a.toml.tmp", "README", "toml", "..data",
+            "b.toml",
+            "a.json",
+            "c.toml",
+            ".hidden.toml",
+            ".a.toml.swp",
+            "a.toml~",
+            "#a.toml#",
+            "#a.toml",
+            "a.toml.tmp",
+            "README",
+            "toml",
+            "..data",
         ] {
             fs::write(dir.path().join(name), "").unwrap();
         }
@@ -86,7 +102,10 @@ mod tests {
     #[test]
     fn a_directory_that_is_not_there_or_is_none_is_an_error() {
         let dir = tempfile::tempdir().unwrap();
-        assert!(matches!(list(&dir.path().join("no")), Err(ListError::Missing(_))));
+        assert!(matches!(
+            list(&dir.path().join("no")),
+            Err(ListError::Missing(_))
+        ));
         let file = dir.path().join("file");
         fs::write(&file, "").unwrap();
         assert!(matches!(list(&file), Err(ListError::NotADirectory(_))));

@@ -94,7 +94,11 @@ mod tests {
     fn positions_count_lines_and_characters() {
         let text = "a\nbé c\n";
         for (offset, line, column) in [(0, 1, 1), (2, 2, 1), (5, 2, 3), (4, 2, 2), (99, 3, 1)] {
-            assert_eq!(Position::of(text, offset), Position { line, column }, "{offset}");
+            assert_eq!(
+                Position::of(text, offset),
+                Position { line, column },
+                "{offset}"
+            );
         }
     }
 

@@ -43,6 +43,7 @@ pub(super) struct Scanner {
     listeners: Arc<Listeners>,
     entries: BTreeMap<PathBuf, Entry>,
     last: Option<(Names, Scan)>,
+    now: fn() -> SystemTime,
 }
 
 /// One file as it was last read.
@@ -68,7 +69,10 @@ impl Entry {
         (self.content.is_ok() || !retry)
             && seen.is_some()
             && proves(seen, self.seen)
-            && self.named.iter().all(|(path, then)| proves(file::see(path), *then))
+            && self
+                .named
+                .iter()
+                .all(|(path, then)| proves(file::see(path), *then))
     }
 }
 
@@ -89,11 +93,16 @@ impl Scanner {
             listeners: Arc::default(),
             entries: BTreeMap::new(),
             last: None,
+            now: SystemTime::now,
         }
     }
 
     /// Looks at the directory. `retry`: what is wrong is read again, changed or not.
-    pub(super) fn scan(&mut self, listeners: &Arc<Listeners>, retry: bool) -> Result<Scan, ListError> {
+    pub(super) fn scan(
+        &mut self,
+        listeners: &Arc<Listeners>,
+        retry: bool,
+    ) -> Result<Scan, ListError> {
         // What a file means depends on the listeners that there are.
         let stale = self.listeners != *listeners;
         if stale {
@@ -111,7 +120,8 @@ impl Scanner {
                 return Ok(scan.clone());
             }
             self.read(drafts);
-            self.entries.retain(|path, _| names.paths.binary_search(path).is_ok());
+            self.entries
+                .retain(|path, _| names.paths.binary_search(path).is_ok());
             let scan = self.settled(names.device);
             self.last = Some((names, scan.clone()));
             return Ok(scan);
@@ -128,7 +138,7 @@ impl Scanner {
             if !stale && known.is_some_and(|entry| entry.fresh(seen, retry)) {
                 continue;
             }
-            let read_at = SystemTime::now();
+            let read_at = (self.now)();
             let (digest, parsed) = match file::read(path) {
                 Ok(bytes) => {
                     let digest = <[u8; 32]>::from(Sha256::digest(&bytes));
@@ -143,7 +153,9 @@ impl Scanner {
                 seen,
                 read_at,
                 digest,
-                known: unchanged.map(|entry| entry.resolved.clone()).unwrap_or_default(),
+                known: unchanged
+                    .map(|entry| entry.resolved.clone())
+                    .unwrap_or_default(),
                 parsed,
             });
         }
@@ -177,7 +189,10 @@ impl Scanner {
                 .map(Arc::new);
             // A name without an answer is asked again when the file is next read.
             resolved.retain(|_, answer| answer.is_ok());
-            let before = self.entries.remove(&*draft.path).and_then(|entry| entry.last_good);
+            let before = self
+                .entries
+                .remove(&*draft.path)
+                .and_then(|entry| entry.last_good);
             let content = content.map(|objects| match &before {
                 Some(before) if *before == objects => Arc::clone(before),
                 _ => objects,

@@ -107,7 +107,10 @@ impl Kicks {
         }
         // The parent has other children. An event without a path stands for lost ones.
         let itself = event.paths.iter().any(|path| path == directory);
-        let inside = event.paths.iter().any(|path| path.parent() == Some(directory));
+        let inside = event
+            .paths
+            .iter()
+            .any(|path| path.parent() == Some(directory));
         if itself || event.need_rescan() {
             self.replaced.store(true, Ordering::Release);
         }

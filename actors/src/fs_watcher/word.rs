@@ -33,19 +33,22 @@ pub(super) struct Known<'a> {
 /// Everything that is wrong, one line each, the nearest cause first.
 pub(super) fn problems(known: &Known<'_>) -> Vec<String> {
     let mut problems = Vec::new();
-    problems.extend(known.not_listed.map(|why| {
-        format!("{why}; what it declared before stays")
-    }));
+    problems.extend(
+        known
+            .not_listed
+            .map(|why| format!("{why}; what it declared before stays")),
+    );
     problems.extend(known.not_taken.map(ToOwned::to_owned));
     if let Some(scan) = known.scan {
         let unreadable = |path| {
-            scan.files.iter().any(|file| {
-                file.path == path && matches!(file.content, FileContent::Unreadable(_))
-            })
+            scan.files
+                .iter()
+                .any(|file| file.path == path && matches!(file.content, FileContent::Unreadable(_)))
         };
         problems.extend(scan.problems.iter().map(|problem| {
             // Only the fault that makes a file unreadable has this consequence.
-            if unreadable(problem.path.clone()) && !problem.fault.text.contains(" is shadowed by ") {
+            if unreadable(problem.path.clone()) && !problem.fault.text.contains(" is shadowed by ")
+            {
                 format!("{problem}; its last good content stays")
             } else {
                 problem.to_string()
@@ -61,7 +64,9 @@ pub(super) fn problems(known: &Known<'_>) -> Vec<String> {
         }));
         if source.unservable > 0 {
             let objects = counted(source.unservable, "object");
-            problems.push(format!("{objects} cannot be sent just now; it is tried again"));
+            problems.push(format!(
+                "{objects} cannot be sent just now; it is tried again"
+            ));
         }
     }
     problems.extend(known.unwatched.map(|why| {
@@ -109,37 +114,62 @@ mod tests {
     };
 
     fn scan(problems: usize) -> Scan {
-        let paths: Vec<_> = (0..problems).map(|n| Arc::new(PathBuf::from(format!("/d/{n}.toml")))).collect();
+        let paths: Vec<_> = (0..problems)
+            .map(|n| Arc::new(PathBuf::from(format!("/d/{n}.toml"))))
+            .collect();
         let at = Position { line: 3, column: 9 };
         Scan {
             device: 1,
-            files: paths.iter().map(|path| ListedFile {
-                path: Arc::clone(path),
-                content: FileContent::Unreadable("x".to_owned()),
-            }).collect(),
+            files: paths
+                .iter()
+                .map(|path| ListedFile {
+                    path: Arc::clone(path),
+                    content: FileContent::Unreadable("x".to_owned()),
+                })
+                .collect(),
             objects: 24,
-            problems: paths.iter().map(|path| Fault::at(at, "wrong; mend it").of(path)).collect(),
+            problems: paths
+                .iter()
+                .map(|path| Fault::at(at, "wrong; mend it").of(path))
+                .collect(),
         }
     }
 
     #[test]
     fn all_well_is_running_with_counts() {
-        let scan = Scan { objects: 1, ..scan(0) };
-        let known = Known { scan: Some(&scan), ..Known::default() };
+        let scan = Scan {
+            objects: 1,
+            ..scan(0)
+        };
+        let known = Known {
+            scan: Some(&scan),
+            ..Known::default()
+        };
         assert_eq!(word(&known), Word::Running("0 files, 1 object".to_owned()));
     }
 
     #[test]
     fn problems_are_shown_up_to_five_and_then_counted() {
         let one = scan(1);
-        let known = Known { scan: Some(&one), ..Known::default() };
-        assert_eq!(word(&known), Word::Degraded(
-            "1 file, 24 objects; 1 problem".to_owned(),
-            "/d/0.toml:3:9: wrong; mend it; its last good content stays".to_owned(),
-        ));
+        let known = Known {
+            scan: Some(&one),
+            ..Known::default()
+        };
+        assert_eq!(
+            word(&known),
+            Word::Degraded(
+                "1 file, 24 objects; 1 problem".to_owned(),
+                "/d/0.toml:3:9: wrong; mend it; its last good content stays".to_owned(),
+            )
+        );
         let seven = scan(7);
-        let known = Known { scan: Some(&seven), ..Known::default() };
-        let Word::Degraded(detail, error) = word(&known) else { panic!("running") };
+        let known = Known {
+            scan: Some(&seven),
+            ..Known::default()
+        };
+        let Word::Degraded(detail, error) = word(&known) else {
+            panic!("running")
+        };
         assert_eq!(detail, "7 files, 24 objects; 7 problems");
         assert_eq!(error.matches("wrong; mend it").count(), 5);
         assert!(error.ends_with(" | and 2 more"), "{error}");
@@ -149,15 +179,29 @@ mod tests {
     fn the_keepers_side_is_shown_with_what_to_do() {
         let scan = scan(0);
         let source = SourceReport {
-            holds: vec![Hold { id: "1f2e".into(), objects: 40 }],
+            holds: vec![Hold {
+                id: "1f2e".into(),
+                objects: 40,
+            }],
             refused: vec!["http_frontend x: no listener".to_owned()],
             unservable: 1,
             ..SourceReport::default()
         };
-        let known = Known { scan: Some(&scan), source: Some(&source), ..Known::default() };
-        let Word::Degraded(detail, error) = word(&known) else { panic!("running") };
+        let known = Known {
+            scan: Some(&scan),
+            source: Some(&source),
+            ..Known::default()
+        };
+        let Word::Degraded(detail, error) = word(&known) else {
+            panic!("running")
+        };
         assert_eq!(detail, "0 files, 24 objects; 3 problems");
-        for part in ["x: no listener", "`sozu-manager holds release 1f2e`", "40 removals", "1 object cannot"] {
+        for part in [
+            "x: no listener",
+            "`sozu-manager holds release 1f2e`",
+            "40 removals",
+            "1 object cannot",
+        ] {
             assert!(error.contains(part), "{error}");
         }
     }

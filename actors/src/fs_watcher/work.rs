@@ -1,12 +1,7 @@
 //! The loop: wait for a kick or the clock, look at the directory, declare what differs, say how
 //! it stands.
 
-use std::{
-    collections::BTreeSet,
-    panic::resume_unwind,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeSet, panic::resume_unwind, sync::Arc, time::Duration};
 
 use supervisors::AskError;
 use tokio::{
@@ -86,6 +81,9 @@ pub(super) struct Work<K> {
     not_taken: Option<String>,
     retry: Option<(Instant, Duration)>,
     rescans: u32,
+    last_rescan: Instant,
+    /// What the keeper said of the source when it was last told.
+    told: Option<SourceReport>,
     log: LogOnce,
     changes_untold: usize,
     told_at: Option<Instant>,
@@ -127,6 +125,8 @@ impl<K: Keeper> Work<K> {
             not_taken: None,
             retry: None,
             rescans: 0,
+            last_rescan: Instant::now(),
+            told: None,
             log: LogOnce::default(),
             changes_untold: 0,
             told_at: None,
@@ -145,11 +145,12 @@ impl<K: Keeper> Work<K> {
         .await;
         let mut cause = Cause::Rescan;
         loop {
-            let rescan_at = Instant::now() + self.interval();
+            if cause == Cause::Rescan {
+                self.last_rescan = Instant::now();
+            }
             disk = self.look(disk, cause).await;
-            let rescan_at = rescan_at.min(Instant::now() + self.interval());
             self.tell();
-            cause = self.wait(&disk.watch, rescan_at).await;
+            cause = self.wait(&disk.watch).await;
         }
     }
 
@@ -192,7 +193,10 @@ impl<K: Keeper> Work<K> {
     async fn declare(&mut self, scan: Scan, rescan: bool) {
         let known = self.acknowledged.as_ref().is_some_and(|acknowledged| {
             acknowledged.len() == scan.files.len()
-                && acknowledged.iter().zip(&scan.files).all(|(a, b)| same(a, b))
+                && acknowledged
+                    .iter()
+                    .zip(&scan.files)
+                    .all(|(a, b)| same(a, b))
         });
         let again = rescan && (self.rescans.is_multiple_of(SENT_AGAIN_EVERY) || !self.reported());
         let listing = Listing {
@@ -253,13 +257,17 @@ impl<K: Keeper> Work<K> {
 
     /// Whether the keeper knows of the source.
     fn reported(&self) -> bool {
-        self.report.borrow().sources.contains_key(&self.config.source)
+        self.report
+            .borrow()
+            .sources
+            .contains_key(&self.config.source)
     }
 
     /// Waits until the directory is to be looked at again. Meanwhile what the keeper says of
     /// the source is passed on.
-    async fn wait(&mut self, watch: &Watch, rescan_at: Instant) -> Cause {
-        let mut told = self.source();
+    async fn wait(&mut self, watch: &Watch) -> Cause {
+        // Kicks do not postpone it: what is wrong is tried again however busy the directory is.
+        let rescan_at = self.last_rescan + self.interval();
         loop {
             let retry_at = self.retry.map_or(rescan_at, |(at, _)| at);
             select! {
@@ -272,9 +280,7 @@ impl<K: Keeper> Work<K> {
                     if listeners.is_some() && listeners != self.listeners {
                         return Cause::Kick;
                     }
-                    let source = self.source();
-                    if source != told {
-                        told = source;
+                    if self.source() != self.told {
                         self.tell();
                     }
                 }
@@ -283,20 +289,26 @@ impl<K: Keeper> Work<K> {
     }
 
     fn source(&self) -> Option<SourceReport> {
-        self.report.borrow().sources.get(&self.config.source).cloned()
+        self.report
+            .borrow()
+            .sources
+            .get(&self.config.source)
+            .cloned()
     }
 
     /// Says how it stands, in `/health` and in the log.
     fn tell(&mut self) {
         let now = Instant::now();
+        let source = self.source();
+        self.told.clone_from(&source);
         if self.listeners.is_none() {
             (self.say)(Word::Degraded(
                 "waits for Sōzu".to_owned(),
-                "Sōzu's listeners are not known yet: the files are read once it has answered".to_owned(),
+                "Sōzu's listeners are not known yet: the files are read once it has answered"
+                    .to_owned(),
             ));
             return;
         }
-        let source = self.source();
         let known = Known {
             scan: self.scan.as_ref().ok(),
             not_listed: self.scan.as_ref().err().map(String::as_str),

@@ -13,9 +13,7 @@ pub(in crate::fs_watcher) struct Claim {
 
 /// Takes claims in path order; gives each file's objects without those that an earlier file
 /// has, and says which those are.
-pub(in crate::fs_watcher) fn settle(
-    claims: Vec<Claim>,
-) -> (Vec<Arc<Vec<Object>>>, Vec<Problem>) {
+pub(in crate::fs_watcher) fn settle(claims: Vec<Claim>) -> (Vec<Arc<Vec<Object>>>, Vec<Problem>) {
     let mut owners: HashMap<Key, (usize, usize)> = HashMap::new();
     let mut lost: Vec<Vec<usize>> = Vec::with_capacity(claims.len());
     let mut problems = Vec::new();
@@ -30,8 +28,8 @@ pub(in crate::fs_watcher) fn settle(
             };
             shadowed.push(index);
             // Many routes share a certificate: an equal one is an ordinary thing.
-            let shared = matches!(object, Object::Certificate(_))
-                && claims[owner].objects[at] == *object;
+            let shared =
+                matches!(object, Object::Certificate(_)) && claims[owner].objects[at] == *object;
             if !shared {
                 told.entry(owner).or_insert((key, 0)).1 += 1;
             }

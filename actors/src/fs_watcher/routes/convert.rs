@@ -143,12 +143,16 @@ fn cluster(
         }
         ClusterConfig::Tcp(tcp) => {
             tcp.answers = answers;
-            let unix = tcp.backends.iter().any(|backend| backend.unix_path.is_some());
+            let unix = tcp
+                .backends
+                .iter()
+                .any(|backend| backend.unix_path.is_some());
             for (index, file) in frontends.into_iter().enumerate() {
                 let frontend = frontend::tcp(id, index, &file, listeners)?;
                 if frontend.udp && unix {
                     let way = within(id, Some("frontends"), Some(index));
-                    let text = "a UDP cluster cannot have backends with a `unix_path`; give addresses";
+                    let text =
+                        "a UDP cluster cannot have backends with a `unix_path`; give addresses";
                     return Err(Misfit::new(way, text));
                 }
                 tcp.frontends.push(frontend);
@@ -163,7 +167,11 @@ fn cluster(
 }
 
 /// The objects of Sōzu's requests, with the frontends' sides: its HTTPS, its certificate.
-fn place(id: &str, requests: Vec<Request>, sides: Vec<frontend::Side>) -> Result<Vec<Placed>, Misfit> {
+fn place(
+    id: &str,
+    requests: Vec<Request>,
+    sides: Vec<frontend::Side>,
+) -> Result<Vec<Placed>, Misfit> {
     let mut placed = Vec::with_capacity(requests.len());
     let mut sides = sides.into_iter().enumerate();
     for request in requests {
@@ -280,22 +288,29 @@ fn cluster_misfit(id: &str, addresses: &[String], error: &ConfigError) -> Misfit
         within(id, Some("backends"), index)
     };
     match error {
-        ConfigError::BackendAddressResolution { address, reason, .. } => Misfit::new(
+        ConfigError::BackendAddressResolution {
+            address, reason, ..
+        } => Misfit::new(
             backend(address),
-            format!("the backend {address} cannot be resolved: {reason}; write IP:PORT, or mend the name"),
+            format!(
+                "the backend {address} cannot be resolved: {reason}; write IP:PORT, or mend the name"
+            ),
         ),
-        ConfigError::InvalidBackendUnixPath { address, reason, .. } => {
-            Misfit::new(backend(&address.to_string()), (*reason).to_owned())
-        }
-        ConfigError::InvalidAffinityKey { reason, .. } => {
-            Misfit::new(within(id, Some("affinity_header"), None), (*reason).to_owned())
-        }
-        ConfigError::InvalidShuffleSharding { reason, .. } => {
-            Misfit::new(within(id, Some("shard_percent"), None), (*reason).to_owned())
-        }
-        ConfigError::InvalidMaxConnectionAttempts { reason, .. } => {
-            Misfit::new(within(id, Some("max_connection_attempts"), None), (*reason).to_owned())
-        }
+        ConfigError::InvalidBackendUnixPath {
+            address, reason, ..
+        } => Misfit::new(backend(&address.to_string()), (*reason).to_owned()),
+        ConfigError::InvalidAffinityKey { reason, .. } => Misfit::new(
+            within(id, Some("affinity_header"), None),
+            (*reason).to_owned(),
+        ),
+        ConfigError::InvalidShuffleSharding { reason, .. } => Misfit::new(
+            within(id, Some("shard_percent"), None),
+            (*reason).to_owned(),
+        ),
+        ConfigError::InvalidMaxConnectionAttempts { reason, .. } => Misfit::new(
+            within(id, Some("max_connection_attempts"), None),
+            (*reason).to_owned(),
+        ),
         ConfigError::InvalidHealthCheck { reason, .. } => {
             Misfit::new(within(id, Some("health_check"), None), (*reason).to_owned())
         }

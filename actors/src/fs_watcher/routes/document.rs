@@ -34,7 +34,10 @@ pub(super) fn parse(text: &str) -> Result<BTreeMap<String, FileClusterConfig>, F
     for (key, value) in root.into_inner() {
         let at = Position::of(text, key.span().start);
         if key.get_ref() != CLUSTERS {
-            return Err(Fault::at(at, unknown_at_the_top(key.get_ref(), value.get_ref())));
+            return Err(Fault::at(
+                at,
+                unknown_at_the_top(key.get_ref(), value.get_ref()),
+            ));
         }
         let DeValue::Table(tables) = value.into_inner() else {
             let text = "`clusters` is no table; write [clusters.ID]";
@@ -98,7 +101,13 @@ mod tests {
         let text = "[clusters.a]\nprotocol = \"http\"\nfrontends = [\n  { address = \"1.2.3.4:80\" },\n  { address = \"1.2.3.4:81\" },\n]\n[[clusters.a.backends]]\naddress = \"x\"\n";
         let key = |key: &str| Step::Key(key.to_owned());
         let front = [key("clusters"), key("a"), key("frontends"), Step::Index(1)];
-        let back = [key("clusters"), key("a"), key("backends"), Step::Index(0), key("address")];
+        let back = [
+            key("clusters"),
+            key("a"),
+            key("backends"),
+            Step::Index(0),
+            key("address"),
+        ];
         assert_eq!(locate(text, &front), Some(Position { line: 5, column: 3 }));
         assert_eq!(locate(text, &back), Some(Position { line: 8, column: 1 }));
         let deeper = [&front[..], &[key("hostname")]].concat();

@@ -2,9 +2,7 @@
 
 use sozu_command_lib::{
     certificate::split_certificate_chain,
-    config::{
-        ConfigError, FileClusterFrontendConfig, HttpFrontendConfig, TcpFrontendConfig,
-    },
+    config::{ConfigError, FileClusterFrontendConfig, HttpFrontendConfig, TcpFrontendConfig},
     proto::command::{AddCertificate, CertificateAndKey},
 };
 
@@ -61,8 +59,9 @@ impl Place<'_> {
             ),
             ConfigError::InvalidHeaderBytes { .. } => self.misfit("headers", text),
             ConfigError::InvalidHeaderPredicate { .. } => self.misfit("header_predicates", text),
-            ConfigError::InvalidSniPattern { .. }
-            | ConfigError::NonAsciiSniPattern { .. } => self.misfit("hostname", text),
+            ConfigError::InvalidSniPattern { .. } | ConfigError::NonAsciiSniPattern { .. } => {
+                self.misfit("hostname", text)
+            }
             ConfigError::AlpnWithoutSni { .. } => self.misfit("alpn", text),
             _ => self.misfit("", text),
         }
@@ -108,17 +107,25 @@ pub(super) fn http(
         ],
         "without `certificate`",
     )?;
-    place.without_effect(&[("path_type", file.path.is_none() && file.path_type.is_some())], "without `path`")?;
+    place.without_effect(
+        &[("path_type", file.path.is_none() && file.path_type.is_some())],
+        "without `path`",
+    )?;
     if !https {
         let on = "at an HTTP listener: TLS belongs to an HTTPS one";
         place.without_effect(&[("certificate", !bare), ("hsts", hsts.is_some())], on)?;
     }
 
-    let mut frontend = file.to_http_front(cluster).map_err(|error| place.from(&error))?;
+    let mut frontend = file
+        .to_http_front(cluster)
+        .map_err(|error| place.from(&error))?;
     if let Some(hsts) = hsts {
         let scope = format!("frontend {cluster}/{}", frontend.hostname);
         let hsts = hsts.to_proto(&scope).map_err(|_| {
-            place.misfit("hsts", "`hsts` needs `enabled`; write enabled = true or false")
+            place.misfit(
+                "hsts",
+                "`hsts` needs `enabled`; write enabled = true or false",
+            )
         })?;
         frontend.hsts = Some(hsts);
     }
@@ -130,12 +137,13 @@ pub(super) fn http(
         let Some(key) = key else {
             return Err(place.misfit("certificate", "`certificate` needs `key`; add it"));
         };
-        let mut read = |which: &str, name: &str| {
-            files.read(name).map_err(|text| place.misfit(which, text))
-        };
+        let mut read =
+            |which: &str, name: &str| files.read(name).map_err(|text| place.misfit(which, text));
         let certificate = read("certificate", &certificate)?;
         let key = read("key", &key)?;
-        let chain = chain.map(|chain| read("certificate_chain", &chain)).transpose()?;
+        let chain = chain
+            .map(|chain| read("certificate_chain", &chain))
+            .transpose()?;
         check_key(&key).map_err(|text| place.misfit("key", text))?;
         side.certificate = Some(AddCertificate {
             address: frontend.address.into(),
@@ -156,9 +164,13 @@ pub(super) fn http(
 /// A half-written key must not replace a good one.
 fn check_key(key: &str) -> Result<(), &'static str> {
     if key.contains("ENCRYPTED PRIVATE KEY") || key.contains("Proc-Type: 4,ENCRYPTED") {
-        return Err("the key is encrypted, and nobody is there to type its pass phrase; decrypt it");
+        return Err(
+            "the key is encrypted, and nobody is there to type its pass phrase; decrypt it",
+        );
     }
-    let whole = key.contains("PRIVATE KEY-----") && key.trim_end().ends_with("-----") && key.contains("-----END");
+    let whole = key.contains("PRIVATE KEY-----")
+        && key.trim_end().ends_with("-----")
+        && key.contains("-----END");
     if whole {
         Ok(())
     } else {
@@ -185,7 +197,10 @@ pub(super) fn tcp(
             ("method", file.method.is_some()),
             ("key", file.key.is_some()),
             ("tls_versions", !file.tls_versions.is_empty()),
-            ("position", file.position != sozu_command_lib::proto::command::RulePosition::default()),
+            (
+                "position",
+                file.position != sozu_command_lib::proto::command::RulePosition::default(),
+            ),
             ("redirect", file.redirect.is_some()),
             ("redirect_scheme", file.redirect_scheme.is_some()),
             ("redirect_template", file.redirect_template.is_some()),
@@ -225,7 +240,7 @@ fn other_protocol(
     place.misfit(
         "address",
         format!(
-            "the cluster has protocol = \"{cluster}\", and Sōzu's listener at {} is an {listener} one; write protocol = \"{protocol}\", or the address of another listener",
+            "the cluster has protocol = \"{cluster}\", and Sōzu's listener at {} speaks {listener}; write protocol = \"{protocol}\", or the address of another listener",
             file.address
         ),
     )

@@ -23,15 +23,20 @@ pub(super) fn objects(text: &str) -> Result<Vec<Object>, Fault> {
         number += 1;
         let begin = start + text[start..].len() - text[start..].trim_start().len();
         let fault = |offset: usize, words: String| {
-            Fault::at(Position::of(text, offset), format!("record {number}: {words}"))
+            Fault::at(
+                Position::of(text, offset),
+                format!("record {number}: {words}"),
+            )
         };
         let Some(length) = text[begin..].find('\0') else {
             let words = "it has no end (a newline and a NUL): the file is cut off; save it again";
             return Err(fault(begin, words.to_owned()));
         };
-        let record = &text[begin..begin + length];
+        let record = text[begin..begin + length].trim_end();
         let request = request(record).map_err(|(offset, words)| fault(begin + offset, words))?;
-        found.take(number, request).map_err(|words| fault(begin, words))?;
+        found
+            .take(number, request)
+            .map_err(|words| fault(begin, words))?;
         start = begin + length + 1;
     }
     Ok(found.objects)
@@ -61,10 +66,12 @@ fn request(record: &str) -> Result<RequestType, (usize, String)> {
 fn unknown_key(given: &Value, understood: &Value) -> Option<String> {
     match (given, understood) {
         (Value::Object(given), Value::Object(understood)) => {
-            given.iter().find_map(|(key, value)| match understood.get(key) {
-                Some(understood) => unknown_key(value, understood),
-                None => Some(key.clone()),
-            })
+            given
+                .iter()
+                .find_map(|(key, value)| match understood.get(key) {
+                    Some(understood) => unknown_key(value, understood),
+                    None => Some(key.clone()),
+                })
         }
         (Value::Array(given), Value::Array(understood)) => given
             .iter()
@@ -75,7 +82,9 @@ fn unknown_key(given: &Value, understood: &Value) -> Option<String> {
 }
 
 fn offset(record: &str, error: &serde_json::Error) -> usize {
-    let lines = record.split_inclusive('\n').take(error.line().saturating_sub(1));
+    let lines = record
+        .split_inclusive('\n')
+        .take(error.line().saturating_sub(1));
     lines.map(str::len).sum::<usize>() + error.column().saturating_sub(1)
 }
 

@@ -55,7 +55,12 @@ fn resolve_with(
         let spawned = thread::Builder::new()
             .name("resolver".to_owned())
             .spawn(move || {
-                let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).pop_first();
+                let next = || {
+                    queue
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .pop_first()
+                };
                 while let Some(name) = next() {
                     let answer = lookup(&name);
                     if results.send((name, answer)).is_err() {
@@ -105,14 +110,21 @@ mod tests {
         assert_eq!(resolved.len(), 100);
         assert_eq!(resolved["host7:80"], Err("no answer in time".to_owned()));
         assert_eq!(resolved["host8:80"], Err("no such host".to_owned()));
-        assert_eq!(resolved.values().filter(|answer| answer.is_ok()).count(), 98);
+        assert_eq!(
+            resolved.values().filter(|answer| answer.is_ok()).count(),
+            98
+        );
     }
 
     #[test]
     fn the_systems_resolver_is_asked() {
         let names = ["localhost:80".to_owned(), "no-port".to_owned()].into();
         let resolved = resolve_all(names);
-        assert!(resolved["localhost:80"].as_ref().is_ok_and(|found| !found.is_empty()));
+        assert!(
+            resolved["localhost:80"]
+                .as_ref()
+                .is_ok_and(|found| !found.is_empty())
+        );
         assert!(resolved["no-port"].is_err());
     }
 }

@@ -43,7 +43,9 @@ pub(super) fn explained(message: &str) -> String {
     }
     for prefix in ["invalid type: ", "invalid value: ", "invalid length "] {
         if let Some(rest) = message.strip_prefix(prefix) {
-            let expected = rest.rsplit_once(", expected ").map(|(_, expected)| expected);
+            let expected = rest
+                .rsplit_once(", expected ")
+                .map(|(_, expected)| expected);
             let kind: String = rest
                 .chars()
                 .take_while(|c| c.is_ascii_alphabetic() || *c == ' ')
@@ -151,7 +153,10 @@ mod tests {
                 "invalid value: integer `4711`, expected u8",
                 "this is no fit value (integer); write u8",
             ),
-            ("missing field `backends`", "the key `backends` is missing; add it"),
+            (
+                "missing field `backends`",
+                "the key `backends` is missing; add it",
+            ),
             ("odd \"hunter\\\"2\" thing", "odd … thing"),
         ] {
             assert_eq!(explained(message), words);
