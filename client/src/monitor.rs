@@ -6,7 +6,8 @@
 use std::{collections::BTreeMap, pin::pin, sync::Arc, time::Duration};
 
 use sozu_command_lib::proto::command::{
-    ListWorkers, Request, ResponseContent, RunState, request::RequestType, response_content::ContentType,
+    ListWorkers, Request, ResponseContent, RunState, request::RequestType,
+    response_content::ContentType,
 };
 use tokio::{
     task::spawn_blocking,
@@ -14,7 +15,8 @@ use tokio::{
 };
 
 use crate::{
-    Answer, ExchangeError, Sozu, backoff::Backoff, connection::Connection, frame, life::Seen, pool::Shared,
+    Answer, ExchangeError, Sozu, backoff::Backoff, connection::Connection, frame, life::Seen,
+    pool::Shared,
 };
 
 /// Between two questions.
@@ -67,10 +69,14 @@ async fn stay(
 }
 
 /// Asks for the workers. A Sōzu that stays silent too long is away, until its answer comes after all.
-async fn ask(connection: Connection, shared: &Shared) -> Result<(BTreeMap<u32, i32>, Connection), String> {
+async fn ask(
+    connection: Connection,
+    shared: &Shared,
+) -> Result<(BTreeMap<u32, i32>, Connection), String> {
     let builder = &shared.builder;
     let question: Request = RequestType::ListWorkers(ListWorkers {}).into();
-    let frame = frame::encode(&question, usize::MAX).map_err(|size| format!("{size} bytes are too many"))?;
+    let frame = frame::encode(&question, usize::MAX)
+        .map_err(|size| format!("{size} bytes are too many"))?;
     let mut asking = pin!(connection.exchange(&frame, GIVE_UP, builder.max_answer_bytes));
     let asked = Instant::now();
     let (result, connection) = loop {
@@ -80,7 +86,13 @@ async fn ask(connection: Connection, shared: &Shared) -> Result<(BTreeMap<u32, i
             Ok(answered) => break answered,
             Err(_) if shared.patience.now() > asked.elapsed() => {}
             Err(_) => {
-                away(shared, format!("Sōzu took the connection, but has not answered for {} s", patience.as_secs()));
+                away(
+                    shared,
+                    format!(
+                        "Sōzu took the connection, but has not answered for {} s",
+                        patience.as_secs()
+                    ),
+                );
                 break asking.await;
             }
         }
@@ -96,10 +108,16 @@ async fn ask(connection: Connection, shared: &Shared) -> Result<(BTreeMap<u32, i
 
 /// The workers that live, with their pids.
 fn workers(answer: Answer) -> Option<BTreeMap<u32, i32>> {
-    let Some(ResponseContent { content_type: Some(ContentType::Workers(workers)) }) = answer.content else {
+    let Some(ResponseContent {
+        content_type: Some(ContentType::Workers(workers)),
+    }) = answer.content
+    else {
         return None;
     };
-    let lives = workers.vec.into_iter().filter(|worker| worker.run_state() != RunState::Stopped);
+    let lives = workers
+        .vec
+        .into_iter()
+        .filter(|worker| worker.run_state() != RunState::Stopped);
     Some(lives.map(|worker| (worker.id, worker.pid)).collect())
 }
 

@@ -16,7 +16,7 @@
 mod actor;
 pub mod admit;
 pub mod answer;
-// mod config;
+mod config;
 pub mod declared;
 pub mod desired;
 #[cfg(test)]
@@ -25,6 +25,7 @@ pub mod gate;
 pub mod guard;
 pub mod held;
 mod intake;
+mod journalist;
 pub mod keeper;
 pub mod key;
 pub mod listing;
@@ -40,4 +41,4 @@ pub mod store;
 pub mod verdict;
 
 pub use actor::StateKeeper;
-// pub use config::Config;
+pub use config::Config;

@@ -8,8 +8,8 @@ use std::{
 
 use prost::Message;
 use sozu_command_lib::proto::command::{
-    Request, Response, ResponseContent, ResponseStatus, WorkerInfo, WorkerInfos, request::RequestType,
-    response_content::ContentType,
+    Request, Response, ResponseContent, ResponseStatus, WorkerInfo, WorkerInfos,
+    request::RequestType, response_content::ContentType,
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -39,7 +39,11 @@ impl Peer {
         let _ = std::fs::remove_file(path);
         let listener = UnixListener::bind(path).unwrap();
         let (again, calls) = mpsc::unbounded_channel();
-        let workers = Arc::new(Mutex::new(vec![WorkerInfo { id: 0, pid: 1, run_state: 0 }]));
+        let workers = Arc::new(Mutex::new(vec![WorkerInfo {
+            id: 0,
+            pid: 1,
+            run_state: 0,
+        }]));
         let mut serving = JoinSet::new();
         let told = Arc::clone(&workers);
         serving.spawn(async move {
@@ -49,7 +53,11 @@ impl Peer {
                 connections.spawn(serve(stream, again.clone(), Arc::clone(&told)));
             }
         });
-        Self { calls, workers, _serving: serving }
+        Self {
+            calls,
+            workers,
+            _serving: serving,
+        }
     }
 
     /// The next request that is not about the workers.
@@ -64,8 +72,14 @@ impl Peer {
     }
 
     pub fn set_workers(&self, workers: &[(u32, i32)]) {
-        *self.workers.lock().unwrap() =
-            workers.iter().map(|&(id, pid)| WorkerInfo { id, pid, run_state: 0 }).collect();
+        *self.workers.lock().unwrap() = workers
+            .iter()
+            .map(|&(id, pid)| WorkerInfo {
+                id,
+                pid,
+                run_state: 0,
+            })
+            .collect();
     }
 }
 
@@ -79,7 +93,10 @@ impl Call {
     }
 
     pub async fn say(&mut self, status: ResponseStatus, message: &str) {
-        self.stream.write_all(&frame(status, message)).await.unwrap();
+        self.stream
+            .write_all(&frame(status, message))
+            .await
+            .unwrap();
     }
 
     /// Answers `OK` with these words, and serves the connection on.
@@ -100,7 +117,11 @@ pub fn request(name: &str) -> Request {
 }
 
 pub fn frame(status: ResponseStatus, message: &str) -> Vec<u8> {
-    framed(&Response { status: status.into(), message: message.to_owned(), content: None })
+    framed(&Response {
+        status: status.into(),
+        message: message.to_owned(),
+        content: None,
+    })
 }
 
 fn framed(response: &Response) -> Vec<u8> {
@@ -122,7 +143,12 @@ async fn serve(
         }
         let request = Request::decode(payload.as_slice()).unwrap();
         if !matches!(request.request_type, Some(RequestType::ListWorkers(_))) {
-            let call = Call { request, stream, again: again.clone(), workers };
+            let call = Call {
+                request,
+                stream,
+                again: again.clone(),
+                workers,
+            };
             let _ = again.send(call);
             return;
         }
@@ -130,7 +156,9 @@ async fn serve(
         let response = Response {
             status: ResponseStatus::Ok.into(),
             message: String::new(),
-            content: Some(ResponseContent { content_type: Some(ContentType::Workers(WorkerInfos { vec })) }),
+            content: Some(ResponseContent {
+                content_type: Some(ContentType::Workers(WorkerInfos { vec })),
+            }),
         };
         if stream.write_all(&framed(&response)).await.is_err() {
             return;

@@ -29,8 +29,17 @@ impl RealSozu {
             std::fs::set_permissions(directory.path(), mode).unwrap();
         }
         // listeners of Sōzu share their ports, so the one that found it free may end before Sōzu begins
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let mut sozu = Self { directory, port, uid, main: None };
+        let port = TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .port();
+        let mut sozu = Self {
+            directory,
+            port,
+            uid,
+            main: None,
+        };
         let config = format!(
             "command_socket = \"{socket}\"\nlog_level = \"error\"\nlog_target = \"stdout\"\nworker_count = 2\n\
              worker_timeout = 2\nworker_automatic_restart = true\nmax_connections = 100\nactivate_listeners = true\n\
@@ -53,8 +62,15 @@ impl RealSozu {
     pub fn launch(&mut self) {
         let output = std::fs::File::create(self.directory.path().join("sozu.log")).unwrap();
         let mut command = Command::new(binary());
-        command.arg("start").arg("-c").arg(self.config()).current_dir(self.directory.path());
-        command.stdin(Stdio::null()).stdout(output.try_clone().unwrap()).stderr(output);
+        command
+            .arg("start")
+            .arg("-c")
+            .arg(self.config())
+            .current_dir(self.directory.path());
+        command
+            .stdin(Stdio::null())
+            .stdout(output.try_clone().unwrap())
+            .stderr(output);
         if let Some(uid) = self.uid {
             std::os::unix::process::CommandExt::uid(&mut command, uid);
             std::os::unix::process::CommandExt::gid(&mut command, uid);
@@ -68,7 +84,9 @@ impl RealSozu {
 
     /// Kills the main process with -9, and its workers, which would otherwise keep the port for a while.
     pub fn kill(&mut self) {
-        let Some(mut main) = self.main.take() else { return };
+        let Some(mut main) = self.main.take() else {
+            return;
+        };
         let workers = children(main.id());
         let _ = main.kill();
         let _ = main.wait();
@@ -82,7 +100,10 @@ impl Drop for RealSozu {
     fn drop(&mut self) {
         if let Some(main) = &self.main {
             // a stopped one does not reap
-            signal(i32::try_from(main.id()).unwrap(), nix::sys::signal::Signal::SIGCONT);
+            signal(
+                i32::try_from(main.id()).unwrap(),
+                nix::sys::signal::Signal::SIGCONT,
+            );
         }
         self.kill();
     }
