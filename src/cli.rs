@@ -84,12 +84,11 @@ fn status(error: &LoadError) -> Exit {
     }
 }
 
-fn report(problems: &[config::Problem]) -> Exit {
+fn report(problems: &[String]) -> Exit {
     if problems.is_empty() {
         return print("ok\n");
     }
-    let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
-    print(&(lines.join("\n") + "\n")).or(Exit::Failed)
+    print(&(problems.join("\n") + "\n")).or(Exit::Failed)
 }
 
 /// Prints to standard output. A reader that closed it early (`| head`) has what it wanted.

@@ -3,6 +3,7 @@
 use std::{
     io,
     net::{SocketAddr, TcpListener},
+    panic::{self, AssertUnwindSafe},
 };
 
 use supervisors::Exit as Ended;
@@ -33,12 +34,15 @@ enum StartError {
 /// Runs the daemon until it is told to stop.
 pub fn run(config: &Config) -> Exit {
     let _log = log::start(config.log);
-    match start(config) {
-        Ok(exit) => exit,
-        Err(error) => {
+    // Children are caught by their supervisor. What is left is our own mistake, and told as a
+    // failure like any other.
+    match panic::catch_unwind(AssertUnwindSafe(|| start(config))) {
+        Ok(Ok(exit)) => exit,
+        Ok(Err(error)) => {
             error!(error = %error, "The daemon did not start.");
             Exit::Failed
         }
+        Err(_) => Exit::Failed,
     }
 }
 

@@ -8,7 +8,7 @@ use toml::{
 
 use super::{
     problem::{Origin, Origins, Problem},
-    schema::{Place, Schema, dotted},
+    schema::{self, Place, Schema, dotted},
 };
 
 /// The file's text.
@@ -98,14 +98,8 @@ impl Walk<'_> {
                 self.table(path, inner);
             }
             (Ok(Place::Table), other) => {
-                let name = path.join(".");
-                self.found(
-                    value.span().start,
-                    format!(
-                        "`{name}` is a single value ({}), and should be a table; write [{name}] on a line of its own and its keys below it",
-                        other.type_str()
-                    ),
-                );
+                let kind = other.type_str();
+                self.found(value.span().start, schema::not_a_table(path, kind));
             }
             (Ok(Place::Leaf), _) => {
                 let start = value.span().start;

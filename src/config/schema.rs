@@ -118,6 +118,19 @@ pub(super) fn dotted(path: &[String]) -> String {
     }
 }
 
+/// Where a table should be, there is something else, of the kind that is given.
+pub(super) fn not_a_table(path: &[String], kind: &str) -> String {
+    let name = path.join(".");
+    match path {
+        [top] | [top, _] if NAMED.contains(&top.as_str()) => format!(
+            "`{name}` is a single value ({kind}), and should be a table; give the source a name: [{top}.NAME], and its keys below it"
+        ),
+        _ => format!(
+            "`{name}` is a single value ({kind}), and should be a table; write [{name}] on a line of its own and its keys below it"
+        ),
+    }
+}
+
 fn unknown(tables: &[String], key: &str, table: &Table) -> String {
     let place = if tables.is_empty() {
         "at the top".to_owned()

@@ -131,117 +131,129 @@ fn systemd_directories_are_defaults_only() {
     assert_eq!(read.state_directory.to_str(), Some("/v"));
 }
 
+/// A file, and the one line that is told of it.
+type Case = (&'static str, &'static str);
+
+const KEYS: &[Case] = &[
+    (
+        "[http]\nadress = \"127.0.0.1:1\"\n",
+        "f.toml:2:1: there is no `adress` in [http]; did you mean `address`?",
+    ),
+    (
+        "[htpp]\n",
+        "f.toml:1:2: there is no `htpp` at the top; did you mean `http`?",
+    ),
+    (
+        "[pulser.a]\n",
+        "f.toml:1:2: there is no `pulser` at the top; did you mean `pulsar`?",
+    ),
+    (
+        "[log]\n  zzz = 1\n",
+        "f.toml:2:3: there is no `zzz` in [log]; there are format, level",
+    ),
+    (
+        "[routes.a]\ndirectory = \"/a\"\nextra = 1\n",
+        "f.toml:3:1: there is no `extra` in [routes.a]; there are directory",
+    ),
+    (
+        "[pulsar.platform]\nurl = \"x\"\n",
+        "f.toml:1:2: this version does not know [pulsar.*] yet; remove the table, or install a version that has it",
+    ),
+    (
+        "\n[amqp.a]\n",
+        "f.toml:2:2: this version does not know [amqp.*] yet; remove the table, or install a version that has it",
+    ),
+    (
+        "pki.public.directory = \"/a\"\n",
+        "f.toml:1:1: this version does not know [pki.*] yet; remove the table, or install a version that has it",
+    ),
+];
+
+const VALUES: &[Case] = &[
+    (
+        "[http]\naddress = \"localhost\"\n",
+        "f.toml:2:11: [http] address: invalid socket address syntax; write it like \"127.0.0.1:7380\"",
+    ),
+    (
+        "[sozu]\nconnections = \"8\"\n",
+        "f.toml:2:15: [sozu] connections: invalid type: string \"8\", expected a number; write it like 8",
+    ),
+    (
+        "[sozu]\nconnections = 0\n",
+        "f.toml:2:15: [sozu] connections: 0 is too little; write 1 or more",
+    ),
+    (
+        "[sozu]\nworker_timeout = 10\n",
+        "f.toml:2:18: [sozu] worker_timeout: invalid type: integer `10`, expected a duration; write it like \"10s\"",
+    ),
+    (
+        "[sozu]\nworker_timeout = \"0s\"\n",
+        "f.toml:2:18: [sozu] worker_timeout: 0s is too short; write 100ms or more",
+    ),
+    (
+        "[guard]\nremoval_share = 1.5\n",
+        "f.toml:2:17: [guard] removal_share: 1.5 is no share; write a number from 0 to 1",
+    ),
+    (
+        "[guard]\nremoval_share = nan\n",
+        "f.toml:2:17: [guard] removal_share: NaN is no share; write a number from 0 to 1",
+    ),
+    (
+        "[reconcile]\nmode = \"aply\"\n",
+        "f.toml:2:8: [reconcile] mode: unknown variant `aply`, expected `apply` or `observe`; write it like \"apply\"",
+    ),
+    (
+        "[dead_letters]\nmax_bytes = \"1 parsec\"\n",
+        "f.toml:2:13: [dead_letters] max_bytes: \"1 parsec\" is no size: a whole number with a unit of kB, MB, GB, TB, KiB, MiB, GiB or TiB; write it like \"1GB\"",
+    ),
+    (
+        "state_directory = \"lib\"\n",
+        "f.toml:1:19: state_directory: lib is relative; write the whole path, from /",
+    ),
+    (
+        "[routes.a]\n",
+        "f.toml:1:9: [routes.a] directory: it is not set; give an absolute path",
+    ),
+    (
+        "[routes.A]\ndirectory = \"/a\"\n",
+        "f.toml:1:9: \"A\" is no name of a source; take 1 to 32 of a-z, 0-9, _ and -, without `__`",
+    ),
+    (
+        "http = 5\n",
+        "f.toml:1:8: `http` is a single value (integer), and should be a table; write [http] on a line of its own and its keys below it",
+    ),
+    (
+        "[[routes.a]]\n",
+        "f.toml:1:1: `routes.a` is a single value (array), and should be a table; give the source a name: [routes.NAME], and its keys below it",
+    ),
+    (
+        "[routes]\ndirectory = \"/a\"\n",
+        "f.toml:2:13: `routes.directory` is a single value (string), and should be a table; give the source a name: [routes.NAME], and its keys below it",
+    ),
+    (
+        "[routes.a]\ndirectory = \"/a\"\n[routes.a]\n",
+        "f.toml:3:9: the key `a` is there twice; remove one of the two",
+    ),
+    (
+        "[log]\nlevel = \n",
+        "f.toml:2:9: string values must be quoted, expected literal string; mend the TOML at this place",
+    ),
+    (
+        "instance = \"Grüße\" \"\n",
+        "f.toml:1:20: unexpected key or value, expected newline, `#`; mend the TOML at this place",
+    ),
+    (
+        "[sozu]\nmax_request_bytes = 99999999999999999999\n",
+        "f.toml:2:21: [sozu] max_request_bytes: the number is too large; write it like 1900000",
+    ),
+];
+
 #[test]
 fn each_problem_has_its_place_and_its_remedy() {
     let mut wrong = Vec::new();
-    for (text, expected) in [
-        (
-            "[http]\nadress = \"127.0.0.1:1\"\n",
-            "f.toml:2:1: there is no `adress` in [http]; did you mean `address`?",
-        ),
-        (
-            "[htpp]\n",
-            "f.toml:1:2: there is no `htpp` at the top; did you mean `http`?",
-        ),
-        (
-            "[pulser.a]\n",
-            "f.toml:1:2: there is no `pulser` at the top; did you mean `pulsar`?",
-        ),
-        (
-            "[log]\n  zzz = 1\n",
-            "f.toml:2:3: there is no `zzz` in [log]; there are format, level",
-        ),
-        (
-            "[routes.a]\ndirectory = \"/a\"\nextra = 1\n",
-            "f.toml:3:1: there is no `extra` in [routes.a]; there are directory",
-        ),
-        (
-            "[pulsar.platform]\nurl = \"x\"\n",
-            "f.toml:1:2: this version does not know [pulsar.*] yet; remove the table, or install a version that has it",
-        ),
-        (
-            "\n[amqp.a]\n",
-            "f.toml:2:2: this version does not know [amqp.*] yet; remove the table, or install a version that has it",
-        ),
-        (
-            "pki.public.directory = \"/a\"\n",
-            "f.toml:1:1: this version does not know [pki.*] yet; remove the table, or install a version that has it",
-        ),
-        (
-            "[http]\naddress = \"localhost\"\n",
-            "f.toml:2:11: [http] address: invalid socket address syntax; write it like \"127.0.0.1:7380\"",
-        ),
-        (
-            "[sozu]\nconnections = \"8\"\n",
-            "f.toml:2:15: [sozu] connections: invalid type: string \"8\", expected a number; write it like 8",
-        ),
-        (
-            "[sozu]\nconnections = 0\n",
-            "f.toml:2:15: [sozu] connections: 0 is too little; write 1 or more",
-        ),
-        (
-            "[sozu]\nworker_timeout = 10\n",
-            "f.toml:2:18: [sozu] worker_timeout: invalid type: integer `10`, expected a duration; write it like \"10s\"",
-        ),
-        (
-            "[sozu]\nworker_timeout = \"0s\"\n",
-            "f.toml:2:18: [sozu] worker_timeout: 0s is too short; write 100ms or more",
-        ),
-        (
-            "[guard]\nremoval_share = 1.5\n",
-            "f.toml:2:17: [guard] removal_share: 1.5 is no share; write a number from 0 to 1",
-        ),
-        (
-            "[guard]\nremoval_share = nan\n",
-            "f.toml:2:17: [guard] removal_share: NaN is no share; write a number from 0 to 1",
-        ),
-        (
-            "[reconcile]\nmode = \"aply\"\n",
-            "f.toml:2:8: [reconcile] mode: unknown variant `aply`, expected `apply` or `observe`; write it like \"apply\"",
-        ),
-        (
-            "[dead_letters]\nmax_bytes = \"1 parsec\"\n",
-            "f.toml:2:13: [dead_letters] max_bytes: \"1 parsec\" is no size: a whole number with a unit of kB, MB, GB, TB, KiB, MiB, GiB or TiB; write it like \"1GB\"",
-        ),
-        (
-            "state_directory = \"lib\"\n",
-            "f.toml:1:19: state_directory: lib is relative; write the whole path, from /",
-        ),
-        (
-            "[routes.a]\n",
-            "f.toml:1:9: [routes.a] directory: it is not set; give an absolute path",
-        ),
-        (
-            "[routes.A]\ndirectory = \"/a\"\n",
-            "f.toml:1:9: \"A\" is no name of a source; take 1 to 32 of a-z, 0-9, _ and -, without `__`",
-        ),
-        (
-            "http = 5\n",
-            "f.toml:1:8: `http` is a single value (integer), and should be a table; write [http] on a line of its own and its keys below it",
-        ),
-        (
-            "[[routes.a]]\n",
-            "f.toml:1:1: `routes.a` is a single value (array), and should be a table; write [routes.a] on a line of its own and its keys below it",
-        ),
-        (
-            "[routes.a]\ndirectory = \"/a\"\n[routes.a]\n",
-            "f.toml:3:9: the key `a` is there twice; remove one of the two",
-        ),
-        (
-            "[log]\nlevel = \n",
-            "f.toml:2:9: string values must be quoted, expected literal string; mend the TOML at this place",
-        ),
-        (
-            "instance = \"Grüße\" \"\n",
-            "f.toml:1:20: unexpected key or value, expected newline, `#`; mend the TOML at this place",
-        ),
-        (
-            "[sozu]\nmax_request_bytes = 99999999999999999999\n",
-            "f.toml:2:21: [sozu] max_request_bytes: the number is too large; write it like 1900000",
-        ),
-    ] {
+    for (text, expected) in KEYS.iter().chain(VALUES) {
         let told = problems(text, &[]);
-        if told != [expected] {
+        if told != [*expected] {
             wrong.push(format!("{text:?}\n  told {told:?}\n  not  {expected:?}"));
         }
     }
