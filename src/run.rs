@@ -72,20 +72,22 @@ fn start(config: &Config) -> Result<Exit, StartError> {
 /// Turns true when somebody asks for a stop. The second time the process ends there and then.
 fn told_to_stop() -> io::Result<watch::Receiver<bool>> {
     let (told, stop) = watch::channel(false);
+    let mut before = false;
     signals::listen(move |cause| match cause {
-        Cause::Stop(signal) if *told.borrow() => {
+        Cause::Stop(signal) if !before => {
+            info!(
+                signal,
+                "Told to stop; a second signal ends the daemon at once."
+            );
+            before = true;
+            told.send_replace(true);
+        }
+        Cause::Stop(signal) => {
             error!(
                 signal,
                 "Told to stop a second time: the daemon ends at once."
             );
             std::process::exit(i32::from(Exit::Failed as u8));
-        }
-        Cause::Stop(signal) => {
-            info!(
-                signal,
-                "Told to stop; a second signal ends the daemon at once."
-            );
-            told.send_replace(true);
         }
         Cause::Reload => {
             warn!("This version cannot reload yet: nothing changed; restart the daemon instead.");

@@ -19,7 +19,7 @@ pub enum Cause {
 /// Calls `on` for each signal, for as long as the process lives. Once this returns, none of them
 /// ends the process by itself. They are heard on a thread of their own, so that a component that
 /// blocks the others cannot keep anybody from stopping the program.
-pub fn listen(on: impl Fn(Cause) + Send + 'static) -> io::Result<()> {
+pub fn listen(mut on: impl FnMut(Cause) + Send + 'static) -> io::Result<()> {
     let runtime = runtime::Builder::new_current_thread().enable_io().build()?;
     let (mut terminate, mut interrupt, mut hangup) = {
         let _inside = runtime.enter();

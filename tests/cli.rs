@@ -11,17 +11,10 @@ use std::{
 
 use tempfile::TempDir;
 
-/// The binary in an environment without settings of ours.
+/// The binary in an empty environment: nobody's settings count but a test's own.
 fn binary() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_sozu-manager"));
-    for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("SOZU_MANAGER") {
-            command.env_remove(&name);
-        }
-    }
-    command
-        .env_remove("STATE_DIRECTORY")
-        .env_remove("RUNTIME_DIRECTORY");
+    command.env_clear();
     command
 }
 
