@@ -81,9 +81,25 @@ impl Environment {
         }
         builder
             .add_source(File::from_str(text, FileFormat::Toml))
-            .add_source(source(self.settings.iter()))
+            .add_source(self.source())
             .build()?
             .try_deserialize()
+    }
+
+    /// The variables as the `config` crate reads them. It converts a text to the number or the truth
+    /// value that a key asks for; `try_parsing` would guess by the text instead, and make 123 of
+    /// "0123".
+    fn source(&self) -> config::Environment {
+        let variables = self
+            .settings
+            .iter()
+            .filter_map(|(name, value)| Some((name.clone(), value.to_str()?.to_owned())))
+            .collect();
+        config::Environment::default()
+            .prefix("SOZU_MANAGER")
+            .prefix_separator(SEPARATOR)
+            .separator(SEPARATOR)
+            .source(Some(variables))
     }
 
     /// Which defaults systemd's directories replace: path, variable, value.
@@ -107,7 +123,7 @@ fn path_of(name: &str) -> Vec<String> {
     key.split(SEPARATOR).map(str::to_owned).collect()
 }
 
-/// Judges one variable as if it were the only one.
+/// Judges one variable as strictly as the same value in the file.
 fn judge(schema: &Schema, name: &str, path: &[String], value: &OsString) -> Result<(), String> {
     if name.chars().any(char::is_lowercase) {
         return Err(format!(
@@ -115,48 +131,17 @@ fn judge(schema: &Schema, name: &str, path: &[String], value: &OsString) -> Resu
             name.to_uppercase()
         ));
     }
-    if value.to_str().is_none() {
+    let Some(text) = value.to_str() else {
         return Err("its value is not UTF-8; set it to text".to_owned());
-    }
+    };
     match schema.find(path)? {
         Place::Table => Err(format!(
             "[{}] is a table; name one of its keys: {name}__KEY",
             path.join(".")
         )),
-        Place::Leaf => config::Config::builder()
-            .add_source(source([(&name.to_owned(), value)].into_iter()))
-            .build()
-            .and_then(config::Config::try_deserialize::<Config>)
-            .map(drop)
-            .map_err(|error| {
-                let example = schema.example(path);
-                format!("{}: {}; {example}", dotted(path), bare(&error))
-            }),
-    }
-}
-
-/// The variables as the `config` crate reads them. It converts a text to the number or the truth
-/// value that a key asks for; `try_parsing` would guess by the text instead, and make 123 of "0123".
-fn source<'a>(settings: impl Iterator<Item = (&'a String, &'a OsString)>) -> config::Environment {
-    let variables = settings
-        .filter_map(|(name, value)| Some((name.clone(), value.to_str()?.to_owned())))
-        .collect();
-    config::Environment::default()
-        .prefix("SOZU_MANAGER")
-        .prefix_separator(SEPARATOR)
-        .separator(SEPARATOR)
-        .source(Some(variables))
-}
-
-/// The error without key and origin, which the message has already.
-fn bare(error: &ConfigError) -> String {
-    match error {
-        ConfigError::At { error, .. } => bare(error),
-        ConfigError::Type {
-            unexpected,
-            expected,
-            ..
-        } => format!("invalid type: {unexpected}, expected {expected}"),
-        other => other.to_string(),
+        Place::Leaf => Schema::judge(path, schema.typed(path, text)).map_err(|error| {
+            let example = schema.example(path);
+            format!("{}: {error}; {example}", dotted(path))
+        }),
     }
 }

@@ -71,19 +71,33 @@ impl Schema {
 
     /// How the value at the path is written: the end of a message.
     pub(super) fn example(&self, path: &[String]) -> String {
-        let table = match path {
-            [top, _, _] if NAMED.contains(&top.as_str()) => Some(&self.routes),
-            [_] => Some(&self.top),
-            [top, ..] => self.top.get(top).and_then(Value::as_table),
-            [] => None,
-        };
-        match table
-            .zip(path.last())
-            .and_then(|(table, key)| table.get(key))
-        {
+        match self.shown(path) {
             Some(value) => format!("write it like {value}"),
             None => "see `sozu-manager default-config`".to_owned(),
         }
+    }
+
+    /// The text as a value of the type that its key has; as a text where it cannot be one.
+    pub(super) fn typed(&self, path: &[String], text: &str) -> Value {
+        let typed = match self.shown(path) {
+            Some(Value::Integer(_)) => text.parse().ok().map(Value::Integer),
+            Some(Value::Float(_)) => text.parse().ok().map(Value::Float),
+            Some(Value::Boolean(_)) => text.parse().ok().map(Value::Boolean),
+            _ => None,
+        };
+        typed.unwrap_or_else(|| Value::String(text.to_owned()))
+    }
+
+    fn shown(&self, path: &[String]) -> Option<&Value> {
+        let table = match path {
+            [top, _, _] if NAMED.contains(&top.as_str()) => Some(&self.routes),
+            [_] => Some(&self.top),
+            [top, _] => self.top.get(top).and_then(Value::as_table),
+            _ => None,
+        };
+        table
+            .zip(path.last())
+            .and_then(|(table, key)| table.get(key))
     }
 
     /// Whether the value has its key's type, when nothing else is set: so each is judged alone,
@@ -149,7 +163,7 @@ fn unknown(tables: &[String], key: &str, table: &Table) -> String {
         || {
             let mut keys: Vec<&str> = table.keys().map(String::as_str).collect();
             keys.sort_unstable();
-            format!("there are {}", keys.join(", "))
+            format!("the keys are {}", keys.join(", "))
         },
         |(_, known)| format!("did you mean `{known}`?"),
     );

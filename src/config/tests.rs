@@ -149,11 +149,11 @@ const KEYS: &[Case] = &[
     ),
     (
         "[log]\n  zzz = 1\n",
-        "f.toml:2:3: there is no `zzz` in [log]; there are format, level",
+        "f.toml:2:3: there is no `zzz` in [log]; the keys are format, level",
     ),
     (
         "[routes.a]\ndirectory = \"/a\"\nextra = 1\n",
-        "f.toml:3:1: there is no `extra` in [routes.a]; there are directory",
+        "f.toml:3:1: there is no `extra` in [routes.a]; the keys are directory",
     ),
     (
         "[pulsar.platform]\nurl = \"x\"\n",
@@ -276,12 +276,37 @@ fn each_variable_that_is_wrong_is_named() {
         (
             "SOZU_MANAGER__SOZU__CONNECTIONS",
             "many",
-            "[sozu] connections: invalid type: string \"many\", expected an integer; write it like 8",
+            "[sozu] connections: invalid type: string \"many\", expected a number; write it like 8",
         ),
         (
             "SOZU_MANAGER__SOZU__CONNECTIONS",
             "0",
             "[sozu] connections: 0 is too little; write 1 or more",
+        ),
+        (
+            "SOZU_MANAGER__SOZU__CONNECTIONS",
+            "true",
+            "[sozu] connections: invalid type: string \"true\", expected a number; write it like 8",
+        ),
+        (
+            "SOZU_MANAGER__SOZU__WORKER_TIMEOUT",
+            "10",
+            "[sozu] worker_timeout: invalid value: string \"10\", expected a duration; write it like \"10s\"",
+        ),
+        (
+            "SOZU_MANAGER__RECONCILE__UPGRADE_WORKERS",
+            "maybe",
+            "[reconcile] upgrade_workers: invalid type: string \"maybe\", expected a boolean; write it like false",
+        ),
+        (
+            "SOZU_MANAGER__RECONCILE__MODE",
+            "Observe",
+            "[reconcile] mode: unknown variant `Observe`, expected `apply` or `observe`; write it like \"apply\"",
+        ),
+        (
+            "SOZU_MANAGER__ROUTES__A__B__DIRECTORY",
+            "/x",
+            "there is no `b` in [routes.a]; the keys are directory",
         ),
         (
             "SOZU_MANAGER__HTTP",
