@@ -148,7 +148,7 @@ impl Keeper {
             return;
         };
         let pending: HashSet<&Key> = self.tail.iter().flat_map(|folded| &folded.keys).collect();
-        let absent: Vec<Key> = self
+        let mut absent: Vec<Key> = self
             .desired
             .declared()
             .keys()
@@ -156,6 +156,7 @@ impl Keeper {
             .filter(|key| !pending.contains(key))
             .cloned()
             .collect();
+        absent.sort_by_key(Key::kind);
         for key in absent {
             let held = self.belief.held(&key);
             for (source, declaration) in self.desired.declared().all(&key).to_vec() {

@@ -542,6 +542,27 @@ fn what_somebody_puts_back_on_purpose_is_foreign() {
 }
 
 #[test]
+fn what_our_own_checks_refuse_is_told_and_not_tried_at_every_rescan() {
+    let mut world = World::new(empty_sozu());
+    let mut objects = route("a", 1);
+    objects.push(backend("unknown", "u-1", 2));
+    world.declares(&objects);
+    world.sozu_holds(&route("a", 1));
+    let report = world.report();
+    assert!(
+        report.sources[&source()].refused[0].contains("`unknown`"),
+        "{report:?}"
+    );
+    let entries = world.disk.journal.len();
+    world.declares(&objects);
+    assert_eq!(world.disk.journal.len(), entries);
+    objects.push(cluster("unknown"));
+    objects.push(backend("unknown", "u-2", 3));
+    world.declares(&objects);
+    assert!(world.disk.journal.len() > entries);
+}
+
+#[test]
 fn what_others_change_is_healed() {
     let mut world = World::new(empty_sozu());
     world.declares(&route("a", 1));

@@ -46,11 +46,6 @@ impl Verdict {
             Verdict::Refused(_) => "refused",
         }
     }
-
-    /// Whether the source's declared set takes the entry.
-    pub const fn is_accepted(&self) -> bool {
-        !matches!(self, Verdict::Refused(_))
-    }
 }
 
 /// What Sōzu's side of a key looks like when verdicts are given.

@@ -111,6 +111,7 @@ impl Store {
             .recursive(true)
             .mode(0o700)
             .create(directory)
+            .and_then(|()| fs::set_permissions(directory, fs::Permissions::from_mode(0o700)))
             .map_err(io(directory))?;
         let lock = Lock::take(directory)?;
         let path = directory.join("state.db");
