@@ -39,9 +39,9 @@ impl Watch {
     pub(super) fn new(directory: &Path) -> Self {
         let kicks = Arc::new(Kicks::default());
         let told = Arc::clone(&kicks);
-        let watched = directory.to_path_buf();
+        let about = directory.to_path_buf();
         let watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
-            told.take(&watched, event);
+            told.take(&about, event);
         });
         Self {
             directory: directory.to_path_buf(),
@@ -63,8 +63,8 @@ impl Watch {
             if self.parent != now {
                 // It is watched to see the directory come back; without it the rescan does.
                 let _ = watcher.unwatch(parent);
-                let watched = watcher.watch(parent, RecursiveMode::NonRecursive).is_ok();
-                self.parent = if watched { now } else { None };
+                let set = watcher.watch(parent, RecursiveMode::NonRecursive);
+                self.parent = if set.is_ok() { now } else { None };
             }
         }
         let replaced = self.kicks.replaced.swap(false, Ordering::AcqRel);
@@ -93,7 +93,7 @@ impl Watch {
 
 /// Which directory it is, without its times: these change with each file in it.
 fn place(path: &Path) -> Seen {
-    file::see(path).map(|identity| identity.place())
+    file::see(path).map(file::Identity::place)
 }
 
 impl Kicks {

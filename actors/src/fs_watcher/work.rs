@@ -31,7 +31,7 @@ pub(super) const ASK_WITHIN: Duration = Duration::from_secs(30);
 /// A listing is sent again at every so many rescans, whatever was acknowledged.
 const SENT_AGAIN_EVERY: u32 = 10;
 /// Changes are told in the log so often at most.
-const TOLD_EVERY: Duration = Duration::from_secs(60);
+const TOLD_EVERY: Duration = Duration::from_mins(1);
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 const LAST_RETRY: Duration = Duration::from_secs(10);
 
