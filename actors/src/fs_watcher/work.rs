@@ -143,6 +143,10 @@ impl<K: Keeper> Work<K> {
             scanner: Scanner::new(&directory),
         })
         .await;
+        // Ready: the first look may take long, with many files, or names that do not resolve.
+        (self.say)(Word::Running(
+            "reads the directory for the first time".to_owned(),
+        ));
         let mut cause = Cause::Rescan;
         loop {
             if cause == Cause::Rescan {
@@ -198,7 +202,7 @@ impl<K: Keeper> Work<K> {
                     .zip(&scan.files)
                     .all(|(a, b)| same(a, b))
         });
-        let again = rescan && (self.rescans.is_multiple_of(SENT_AGAIN_EVERY) || !self.reported());
+        let again = rescan && (self.rescans.is_multiple_of(SENT_AGAIN_EVERY) || self.wanting());
         let listing = Listing {
             source: self.config.source.clone(),
             device: scan.device,
@@ -255,12 +259,10 @@ impl<K: Keeper> Work<K> {
         self.retry = Some((Instant::now() + delay, delay));
     }
 
-    /// Whether the keeper knows of the source.
-    fn reported(&self) -> bool {
-        self.report
-            .borrow()
-            .sources
-            .contains_key(&self.config.source)
+    /// Whether the keeper lacks something that a listing gives it: the source, or a private key
+    /// that it does not store.
+    fn wanting(&self) -> bool {
+        self.source().is_none_or(|source| source.unservable > 0)
     }
 
     /// Waits until the directory is to be looked at again. Meanwhile what the keeper says of
@@ -280,7 +282,14 @@ impl<K: Keeper> Work<K> {
                     if listeners.is_some() && listeners != self.listeners {
                         return Cause::Kick;
                     }
-                    if self.source() != self.told {
+                    let source = self.source();
+                    if source.is_none() && self.told.is_some() {
+                        // The keeper has begun another life and may lack what it had in memory.
+                        self.told = None;
+                        self.acknowledged = None;
+                        return Cause::Kick;
+                    }
+                    if source != self.told {
                         self.tell();
                     }
                 }
@@ -302,11 +311,10 @@ impl<K: Keeper> Work<K> {
         let source = self.source();
         self.told.clone_from(&source);
         if self.listeners.is_none() {
-            (self.say)(Word::Degraded(
-                "waits for Sōzu".to_owned(),
-                "Sōzu's listeners are not known yet: the files are read once it has answered"
-                    .to_owned(),
-            ));
+            let detail = "waits for Sōzu".to_owned();
+            let error = "its listeners are not known yet; the files are read once it has answered, see socket_pool".to_owned();
+            self.warn(now, [format!("{detail}: {error}")].into());
+            (self.say)(Word::Degraded(detail, error));
             return;
         }
         let known = Known {
@@ -317,19 +325,12 @@ impl<K: Keeper> Work<K> {
             source: source.as_ref(),
         };
         (self.say)(word(&known));
-        let name = &self.config.source;
-        let texts: BTreeSet<String> = problems(&known).into_iter().collect();
-        for line in self.log.stand(now, texts) {
-            match line {
-                Line::Warning { text, folded: 0 } => warn!(source = %name, "{text}"),
-                Line::Warning { text, folded } => warn!(source = %name, folded, "{text}"),
-                Line::Over { text } => info!(source = %name, was = text, "a problem is over"),
-            }
-        }
+        let texts = problems(&known).into_iter().collect();
+        self.warn(now, texts);
         let due = self.told_at.is_none_or(|at| now >= at + TOLD_EVERY);
         if let (Ok(scan), true, true) = (&self.scan, due, self.changes_untold > 0) {
             info!(
-                source = %name,
+                source = %self.config.source,
                 files = scan.files.len(),
                 objects = scan.objects,
                 changes = self.changes_untold,
@@ -337,6 +338,17 @@ impl<K: Keeper> Work<K> {
             );
             self.changes_untold = 0;
             self.told_at = Some(now);
+        }
+    }
+
+    fn warn(&mut self, now: Instant, texts: BTreeSet<String>) {
+        let name = &self.config.source;
+        for line in self.log.stand(now, texts) {
+            match line {
+                Line::Warning { text, folded: 0 } => warn!(source = %name, "{text}"),
+                Line::Warning { text, folded } => warn!(source = %name, folded, "{text}"),
+                Line::Over { text } => info!(source = %name, was = text, "a problem is over"),
+            }
         }
     }
 }

@@ -407,3 +407,25 @@ fn a_directory_that_is_not_there_yet_is_awaited() {
         }
     });
 }
+
+#[test]
+fn a_keeper_that_forgot_the_source_is_told_again() {
+    let root = tempfile::tempdir().unwrap();
+    fs::write(root.path().join("a.toml"), route("a")).unwrap();
+    watching(
+        root.path(),
+        kicks_only(),
+        report(),
+        |mut watched| async move {
+            watched.listing_with("cluster a").await;
+            let one = Word::Running("1 file, 1 object".to_owned());
+            watched.word(|word| *word == one).await;
+            let forgetful = Report {
+                sources: std::collections::BTreeMap::new(),
+                ..report()
+            };
+            watched.report.send(Arc::new(forgetful)).unwrap();
+            watched.listing_with("cluster a").await;
+        },
+    );
+}
