@@ -192,4 +192,30 @@ mod tests {
             assert!(error.contains(part), "{error}");
         }
     }
+
+    #[test]
+    fn a_directory_that_is_not_watched_or_not_listed_is_told() {
+        let scan = scan(0);
+        let known = Known {
+            scan: Some(&scan),
+            unwatched: Some("no space"),
+            ..Known::default()
+        };
+        let Word::Degraded(_, error) = word(&known) else {
+            panic!("running")
+        };
+        assert!(
+            error.contains("(no space)") && error.contains("every 5 s"),
+            "{error}"
+        );
+        let known = Known {
+            not_listed: Some("the directory /d is not there"),
+            ..Known::default()
+        };
+        let Word::Degraded(detail, error) = word(&known) else {
+            panic!("running")
+        };
+        assert_eq!(detail, "not listed; 1 problem");
+        assert!(error.ends_with("what it declared before stays"), "{error}");
+    }
 }
