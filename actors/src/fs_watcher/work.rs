@@ -76,8 +76,8 @@ pub(super) struct Work<K> {
     listeners: Option<Arc<Listeners>>,
     scan: Result<Scan, String>,
     unwatched: Option<String>,
-    /// What the keeper has on disk.
-    acknowledged: Option<Vec<ListedFile>>,
+    /// What the keeper has on disk: the directory's device and its files.
+    acknowledged: Option<(u64, Vec<ListedFile>)>,
     not_taken: Option<String>,
     retry: Option<(Instant, Duration)>,
     rescans: u32,
@@ -195,12 +195,10 @@ impl<K: Keeper> Work<K> {
     }
 
     async fn declare(&mut self, scan: Scan, rescan: bool) {
-        let known = self.acknowledged.as_ref().is_some_and(|acknowledged| {
-            acknowledged.len() == scan.files.len()
-                && acknowledged
-                    .iter()
-                    .zip(&scan.files)
-                    .all(|(a, b)| same(a, b))
+        let known = self.acknowledged.as_ref().is_some_and(|(device, files)| {
+            *device == scan.device
+                && files.len() == scan.files.len()
+                && files.iter().zip(&scan.files).all(|(a, b)| same(a, b))
         });
         let again = rescan && (self.rescans.is_multiple_of(SENT_AGAIN_EVERY) || self.wanting());
         let listing = Listing {
@@ -213,11 +211,11 @@ impl<K: Keeper> Work<K> {
             self.taken();
             return;
         }
-        let files = listing.files.clone();
+        let sent = (listing.device, listing.files.clone());
         match self.keeper.declare(listing).await {
             Ok(Ok(declared)) => {
                 debug!(source = %self.config.source, changes = declared.changes, "the keeper took the listing");
-                self.acknowledged = Some(files);
+                self.acknowledged = Some(sent);
                 self.changes_untold += declared.changes;
                 self.taken();
             }
