@@ -9,8 +9,8 @@ use std::{
 use super::{keeper::FinalVerdict, report::Report, verdict::Verdict};
 use crate::{messages::SourceName, metrics};
 
-const MINUTE: Duration = Duration::from_secs(60);
-const TEN_MINUTES: Duration = Duration::from_secs(600);
+const MINUTE: Duration = Duration::from_mins(1);
+const TEN_MINUTES: Duration = Duration::from_mins(10);
 
 /// Remembers what was said.
 #[derive(Default)]

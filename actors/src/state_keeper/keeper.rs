@@ -332,7 +332,7 @@ impl Keeper {
         tail: Vec<Entry>,
         now: Now,
     ) {
-        declarations.sort_by(|(a, ..), (b, ..)| a.kind().cmp(&b.kind()));
+        declarations.sort_by_key(|(a, ..)| a.kind());
         for (key, source, declaration) in declarations {
             let declared = self
                 .desired

@@ -84,12 +84,11 @@ pub fn settle<'a>(
         } else {
             verdict(folded, place, &last, &settled)
         };
-        match verdict {
-            Some(verdict) => settling.push((place, verdict)),
-            None => {
-                waiting_keys.extend(&folded.keys);
-                waiting_clusters.extend(folded.clusters());
-            }
+        if let Some(verdict) = verdict {
+            settling.push((place, verdict));
+        } else {
+            waiting_keys.extend(&folded.keys);
+            waiting_clusters.extend(folded.clusters());
         }
     }
     settling
