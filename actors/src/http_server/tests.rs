@@ -39,14 +39,8 @@ fn plant(sozu: &Path) -> (Supervisor, World) {
     let (seen, see) = watch::channel(Sozu::Unasked);
     let (report, reported) = watch::channel(Arc::default());
     let pool = socket_pool::Config {
-        pool: sozu_socket::Builder {
-            command_socket: sozu.join("command.sock"),
-            connections: 1,
-            worker_timeout: Duration::from_secs(1),
-            max_request_bytes: 1_000_000,
-            exchange_directory: sozu.join("exchange"),
-            exchange_directory_in_sozu: None,
-        },
+        pool: sozu_socket::Builder::new(sozu.join("command.sock"))
+            .worker_timeout(Duration::from_secs(1)),
     };
     let scraper = metrics_scraper::Config {
         share_for: Duration::from_secs(1),

@@ -182,14 +182,8 @@ mod tests {
         let _guard = ::metrics::set_default_local_recorder(&recorder);
         let directory = tempfile::tempdir().unwrap();
         let config = Config {
-            pool: Builder {
-                command_socket: directory.path().join("absent.sock"),
-                connections: 2,
-                worker_timeout: Duration::from_secs(1),
-                max_request_bytes: 1_000_000,
-                exchange_directory: directory.path().join("exchange"),
-                exchange_directory_in_sozu: None,
-            },
+            pool: Builder::new(directory.path().join("command.sock"))
+                .worker_timeout(Duration::from_secs(1)),
         };
         let (seen, _watcher) = watch::channel(Sozu::Unasked);
         let pool = config.build(seen)(Reporter::detached()).start();
