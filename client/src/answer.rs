@@ -75,13 +75,25 @@ pub struct SavedState {
 
 impl fmt::Debug for Answer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        debug(f, "Answer", &self.message, self.content.as_ref(), &self.processing)
+        debug(
+            f,
+            "Answer",
+            &self.message,
+            self.content.as_ref(),
+            &self.processing,
+        )
     }
 }
 
 impl fmt::Debug for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        debug(f, "Refusal", &self.message, self.content.as_ref(), &self.processing)
+        debug(
+            f,
+            "Refusal",
+            &self.message,
+            self.content.as_ref(),
+            &self.processing,
+        )
     }
 }
 
@@ -101,7 +113,10 @@ fn debug(
     content: Option<&ResponseContent>,
     processing: &[Response],
 ) -> fmt::Result {
-    let said: Vec<&str> = processing.iter().map(|response| response.message.as_str()).collect();
+    let said: Vec<&str> = processing
+        .iter()
+        .map(|response| response.message.as_str())
+        .collect();
     f.debug_struct(name)
         .field("message", &message)
         .field("has_content", &content.is_some())
@@ -111,7 +126,9 @@ fn debug(
 
 #[cfg(test)]
 mod tests {
-    use sozu_command_lib::proto::command::{AddCertificate, CertificateAndKey, request::RequestType};
+    use sozu_command_lib::proto::command::{
+        AddCertificate, CertificateAndKey, request::RequestType,
+    };
 
     use super::*;
 
@@ -125,7 +142,13 @@ mod tests {
             ..AddCertificate::default()
         })
         .into();
-        let saved = SavedState { requests: vec![request], opaque: 2 };
-        assert_eq!(format!("{saved:?}"), "SavedState { requests: 1, opaque: 2 }");
+        let saved = SavedState {
+            requests: vec![request],
+            opaque: 2,
+        };
+        assert_eq!(
+            format!("{saved:?}"),
+            "SavedState { requests: 1, opaque: 2 }"
+        );
     }
 }

@@ -1,9 +1,6 @@
 //! How to reach Sōzu, and the deadlines that follow from its settings.
 
-use std::{
-    path::PathBuf,
-    time::Duration,
-};
+use std::{path::PathBuf, time::Duration};
 
 use crate::Pool;
 
@@ -109,7 +106,9 @@ impl Builder {
     /// How long a `LoadState` of so many entries may take.
     pub(crate) fn bulk_deadline(&self, entries: usize) -> Duration {
         let entries = u32::try_from(entries).unwrap_or(u32::MAX);
-        let scaled = self.sozus_timeout().saturating_add(PER_ENTRY.saturating_mul(entries));
+        let scaled = self
+            .sozus_timeout()
+            .saturating_add(PER_ENTRY.saturating_mul(entries));
         scaled.min(self.sozus_timeout() * BULK_AT_MOST) + MARGIN
     }
 
@@ -120,7 +119,8 @@ impl Builder {
 
     /// Sōzu takes a `worker_timeout` of 0 for a second in a bulk; a day is beyond any use, and keeps sums small.
     fn sozus_timeout(&self) -> Duration {
-        self.worker_timeout.clamp(Duration::from_secs(1), Duration::from_hours(24))
+        self.worker_timeout
+            .clamp(Duration::from_secs(1), Duration::from_hours(24))
     }
 }
 

@@ -28,12 +28,17 @@ impl Pool {
 
         let _patience = self.patience().while_busy_with(entries);
         let request = RequestType::LoadState(file.path_in_sozu.clone()).into();
-        let result = self.send(&request, self.builder().bulk_deadline(entries)).await;
+        let result = self
+            .send(&request, self.builder().bulk_deadline(entries))
+            .await;
         // whether or not its name could be removed, what Sōzu said stands
         let _ = blocking(move || drop(file)).await;
 
-        let answer = result.map_err(|error| sozu_cannot_open(error, "Cannot find file", "Cannot open file"))?;
-        Ok(BulkAnswer { skipped: skipped(&answer), answer })
+        let answer = result.map_err(sozu_cannot_open)?;
+        Ok(BulkAnswer {
+            skipped: skipped(&answer),
+            answer,
+        })
     }
 }
 
@@ -44,12 +49,16 @@ fn written(
     limit: usize,
 ) -> Result<ExchangeFile, ExchangeError> {
     let mut made = directory.create(Purpose::Load).map_err(not_sent)?;
-    let failed = |error| ExchangeError::NotSent(format!("writing {} failed: {error}", made.path_in_sozu));
+    let failed =
+        |error| ExchangeError::NotSent(format!("writing {} failed: {error}", made.path_in_sozu));
     let mut writer = BufWriter::new(&made.file);
     for (number, request) in requests.into_iter().enumerate() {
         let record = record(number, request).map_err(not_sent)?;
         if record.len() > limit {
-            return Err(ExchangeError::TooLarge { size: record.len(), limit });
+            return Err(ExchangeError::TooLarge {
+                size: record.len(),
+                limit,
+            });
         }
         writer.write_all(&record).map_err(failed)?;
     }
@@ -69,30 +78,41 @@ fn record(number: usize, request: Request) -> serde_json::Result<Vec<u8>> {
 /// Sōzu's count of what it did not take, which only a `PROCESSING` message tells (sozu 2.3.3, `requests.rs`).
 fn skipped(answer: &Answer) -> usize {
     let count = |said: &Response| -> Option<usize> {
-        said.message.strip_prefix("load_state: skipped ")?.split(' ').next()?.parse().ok()
+        said.message
+            .strip_prefix("load_state: skipped ")?
+            .split(' ')
+            .next()?
+            .parse()
+            .ok()
     };
     answer.processing.iter().filter_map(count).sum()
 }
 
 /// A file that Sōzu cannot open changed nothing: that is a matter of the directory, not of the requests.
-pub(crate) fn sozu_cannot_open(error: ExchangeError, missing: &str, forbidden: &str) -> ExchangeError {
-    match error {
-        ExchangeError::Refused(refusal) if refusal.message.starts_with(missing) => {
-            ExchangeError::NotSent(format!(
-                "Sōzu does not see our file ({}): it must see the same exchange directory (no PrivateTmp); if it \
-                 lives in another container, set exchange_directory_in_sozu",
-                refusal.message
-            ))
-        }
-        ExchangeError::Refused(refusal) if refusal.message.starts_with(forbidden) => {
-            ExchangeError::NotSent(format!(
-                "Sōzu may not use our file ({}): the exchange directory's group must be one of which Sōzu's user is \
-                 a member, and each directory above it must be passable for it",
-                refusal.message
-            ))
-        }
-        other => other,
+///
+/// `LoadState` says `Cannot find file` or `Cannot open file`, `SaveState` `Cannot create file`, with the system's words
+/// (sozu 2.3.3, `requests.rs`).
+pub(crate) fn sozu_cannot_open(error: ExchangeError) -> ExchangeError {
+    let ExchangeError::Refused(refusal) = error else {
+        return error;
+    };
+    let said = &refusal.message;
+    if !["Cannot find file", "Cannot open file", "Cannot create file"]
+        .iter()
+        .any(|words| said.starts_with(words))
+    {
+        return ExchangeError::Refused(refusal);
     }
+    let remedy = if said.contains("ermission denied") {
+        "the exchange directory's group must be one of which Sōzu's user is a member, and each directory above it \
+         must be passable for it"
+    } else if said.starts_with("Cannot find file") || said.contains("No such file") {
+        "it must see the same exchange directory (no PrivateTmp); if it lives in another container, set \
+         exchange_directory_in_sozu"
+    } else {
+        "look at the exchange directory"
+    };
+    ExchangeError::NotSent(format!("Sōzu cannot use our file ({said}): {remedy}"))
 }
 
 #[cfg(test)]
@@ -103,7 +123,10 @@ mod tests {
     use crate::Refusal;
 
     fn cluster(id: &str) -> Request {
-        let cluster = Cluster { cluster_id: id.to_owned(), ..Cluster::default() };
+        let cluster = Cluster {
+            cluster_id: id.to_owned(),
+            ..Cluster::default()
+        };
         RequestType::AddCluster(cluster).into()
     }
 
@@ -129,13 +152,25 @@ mod tests {
         let directory = ExchangeDirectory::new(Some(exchange.clone()), None, socket);
         let requests = vec![cluster("a"), cluster(&"b".repeat(1000))];
         let error = written(&directory, requests, 1000).unwrap_err();
-        assert!(matches!(error, ExchangeError::TooLarge { size: 1001.., limit: 1000 }), "{error}");
+        assert!(
+            matches!(
+                error,
+                ExchangeError::TooLarge {
+                    size: 1001..,
+                    limit: 1000
+                }
+            ),
+            "{error}"
+        );
         assert_eq!(std::fs::read_dir(exchange).unwrap().count(), 0);
     }
 
     #[test]
     fn the_skipped_are_counted_from_what_sozu_said_before() {
-        let said = |message: &str| Response { message: message.to_owned(), ..Response::default() };
+        let said = |message: &str| Response {
+            message: message.to_owned(),
+            ..Response::default()
+        };
         let answer = Answer {
             processing: vec![
                 said("Parsing state file from x..."),
@@ -151,12 +186,23 @@ mod tests {
     #[test]
     fn a_file_that_sozu_cannot_open_was_not_sent() {
         let refused = |message: &str| {
-            ExchangeError::Refused(Box::new(Refusal { message: message.to_owned(), ..Refusal::default() }))
+            ExchangeError::Refused(Box::new(Refusal {
+                message: message.to_owned(),
+                ..Refusal::default()
+            }))
         };
-        let judge = |message| sozu_cannot_open(refused(message), "Cannot find file", "Cannot open file");
+        let judge = |message| sozu_cannot_open(refused(message));
         let missing = judge("Cannot find file at path /x");
-        assert!(matches!(&missing, ExchangeError::NotSent(why) if why.contains("exchange_directory_in_sozu")));
-        assert!(matches!(judge("Cannot open file at path /x: no"), ExchangeError::NotSent(_)));
-        assert!(matches!(judge("loading state: 1 ok messages"), ExchangeError::Refused(_)));
+        assert!(
+            matches!(&missing, ExchangeError::NotSent(why) if why.contains("exchange_directory_in_sozu"))
+        );
+        assert!(matches!(
+            judge("Cannot open file at path /x: no"),
+            ExchangeError::NotSent(_)
+        ));
+        assert!(matches!(
+            judge("loading state: 1 ok messages"),
+            ExchangeError::Refused(_)
+        ));
     }
 }

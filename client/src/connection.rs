@@ -60,7 +60,10 @@ impl Connection {
     ///
     /// Asks the kernel itself: what tokio knows of the socket may be older than the end of it.
     pub(crate) fn is_quiet(&self) -> bool {
-        matches!(nix::unistd::read(&self.stream, &mut [0]), Err(nix::Error::EAGAIN))
+        matches!(
+            nix::unistd::read(&self.stream, &mut [0]),
+            Err(nix::Error::EAGAIN)
+        )
     }
 
     /// Waits until the connection is of no more use, and says why.
@@ -122,11 +125,23 @@ async fn converse(
         let Ok(status) = ResponseStatus::try_from(response.status) else {
             return Err(Broken::Status(response.status));
         };
-        let Response { message, content, .. } = response;
+        let Response {
+            message, content, ..
+        } = response;
         match status {
-            ResponseStatus::Ok => return Ok(Ok(Answer { message, content, processing })),
+            ResponseStatus::Ok => {
+                return Ok(Ok(Answer {
+                    message,
+                    content,
+                    processing,
+                }));
+            }
             ResponseStatus::Failure => {
-                let refusal = Refusal { message, content, processing };
+                let refusal = Refusal {
+                    message,
+                    content,
+                    processing,
+                };
                 return Ok(Err(ExchangeError::Refused(Box::new(refusal))));
             }
             ResponseStatus::Processing => {
@@ -134,7 +149,11 @@ async fn converse(
                 if before > max_answer_bytes {
                     return Err(Broken::Endless(max_answer_bytes));
                 }
-                processing.push(Response { status: status.into(), message, content });
+                processing.push(Response {
+                    status: status.into(),
+                    message,
+                    content,
+                });
             }
         }
     }
@@ -160,7 +179,7 @@ mod tests {
 
     use super::*;
 
-    const LONG: Duration = Duration::from_secs(60);
+    const LONG: Duration = Duration::from_mins(1);
 
     fn pair() -> (Connection, UnixStream) {
         let (stream, theirs) = UnixStream::pair().unwrap();
@@ -168,7 +187,11 @@ mod tests {
     }
 
     fn said(status: ResponseStatus, message: &str) -> Vec<u8> {
-        let response = Response { status: status.into(), message: message.to_owned(), content: None };
+        let response = Response {
+            status: status.into(),
+            message: message.to_owned(),
+            content: None,
+        };
         frame::encode(&response, usize::MAX).unwrap()
     }
 
@@ -184,17 +207,29 @@ mod tests {
         }
         let (result, connection) = connection.exchange(b"request", LONG, 1000).await;
         let answer = result.unwrap();
-        let before: Vec<_> = answer.processing.iter().map(|said| said.message.as_str()).collect();
-        assert_eq!((answer.message.as_str(), before), ("done", vec!["one", "two"]));
+        let before: Vec<_> = answer
+            .processing
+            .iter()
+            .map(|said| said.message.as_str())
+            .collect();
+        assert_eq!(
+            (answer.message.as_str(), before),
+            ("done", vec!["one", "two"])
+        );
         assert!(connection.is_some_and(|connection| connection.is_quiet()));
     }
 
     #[tokio::test]
     async fn a_failure_is_a_refusal_and_the_connection_lives_on() {
         let (connection, mut theirs) = pair();
-        theirs.write_all(&said(ResponseStatus::Failure, "no")).await.unwrap();
+        theirs
+            .write_all(&said(ResponseStatus::Failure, "no"))
+            .await
+            .unwrap();
         let (result, connection) = connection.exchange(b"request", LONG, 1000).await;
-        let Err(ExchangeError::Refused(refusal)) = result else { panic!("{result:?}") };
+        let Err(ExchangeError::Refused(refusal)) = result else {
+            panic!("{result:?}")
+        };
         assert_eq!(refusal.message, "no");
         assert!(connection.is_some());
     }
@@ -217,7 +252,10 @@ mod tests {
             theirs.write_all(&bytes).await.unwrap();
             theirs.shutdown().await.unwrap();
             let (result, connection) = connection.exchange(b"request", LONG, 1000).await;
-            assert!(matches!(result, Err(ExchangeError::Unknown(_))), "{bytes:?}: {result:?}");
+            assert!(
+                matches!(result, Err(ExchangeError::Unknown(_))),
+                "{bytes:?}: {result:?}"
+            );
             assert!(connection.is_none());
         }
     }
@@ -230,7 +268,10 @@ mod tests {
             while theirs.write_all(&frame).await.is_ok() {}
         });
         let (result, connection) = connection.exchange(b"subscribe", LONG, 1000).await;
-        assert!(matches!(result, Err(ExchangeError::Unknown(_))), "{result:?}");
+        assert!(
+            matches!(result, Err(ExchangeError::Unknown(_))),
+            "{result:?}"
+        );
         assert!(connection.is_none());
         pouring.await.unwrap();
     }
@@ -240,7 +281,10 @@ mod tests {
         let (connection, theirs) = pair();
         drop(theirs);
         let (result, connection) = connection.exchange(b"request", LONG, 1000).await;
-        assert!(matches!(result, Err(ExchangeError::NotSent(_))), "{result:?}");
+        assert!(
+            matches!(result, Err(ExchangeError::NotSent(_))),
+            "{result:?}"
+        );
         assert!(connection.is_none());
     }
 
@@ -253,7 +297,10 @@ mod tests {
         // more than the kernel buffers for a socket
         let request = vec![0; 8 << 20];
         let (result, connection) = connection.exchange(&request, LONG, 1000).await;
-        assert!(matches!(result, Err(ExchangeError::Unknown(_))), "{result:?}");
+        assert!(
+            matches!(result, Err(ExchangeError::Unknown(_))),
+            "{result:?}"
+        );
         assert!(connection.is_none());
         reading.await.unwrap();
     }
@@ -261,8 +308,13 @@ mod tests {
     #[tokio::test]
     async fn silence_is_unknown_after_the_deadline() {
         let (connection, theirs) = pair();
-        let (result, connection) = connection.exchange(b"request", Duration::from_millis(20), 1000).await;
-        assert!(matches!(result, Err(ExchangeError::Unknown(_))), "{result:?}");
+        let (result, connection) = connection
+            .exchange(b"request", Duration::from_millis(20), 1000)
+            .await;
+        assert!(
+            matches!(result, Err(ExchangeError::Unknown(_))),
+            "{result:?}"
+        );
         assert!(connection.is_none());
         drop(theirs);
     }

@@ -35,7 +35,11 @@ pub(crate) enum DirectoryError {
     #[error("cannot ask whose Sōzu's command socket {} is: {error}; is Sōzu running?", path.display())]
     Socket { path: PathBuf, error: io::Error },
     #[error("the exchange directory {} is not usable: {what} failed: {error}; it must be a directory of our own", path.display())]
-    Unusable { path: PathBuf, what: &'static str, error: io::Error },
+    Unusable {
+        path: PathBuf,
+        what: &'static str,
+        error: io::Error,
+    },
     #[error(
         "the exchange directory {} belongs to uid {owner}, neither to us nor to Sōzu: chown it to uid {us}, or name another one",
         path.display()
@@ -45,9 +49,17 @@ pub(crate) enum DirectoryError {
         "the exchange directory {} has mode {mode:04o}, wider than {allowed:04o}, and is not ours: chmod it to {allowed:04o}",
         path.display()
     )]
-    Wide { path: PathBuf, mode: u32, allowed: u32 },
+    Wide {
+        path: PathBuf,
+        mode: u32,
+        allowed: u32,
+    },
     #[error("cannot give a file in {} the directory's group {gid}: {error}; be a member of that group, of which Sōzu must be one too", path.display())]
-    Group { path: PathBuf, gid: u32, error: io::Error },
+    Group {
+        path: PathBuf,
+        gid: u32,
+        error: io::Error,
+    },
     #[error("the path {} is not UTF-8, which Sōzu cannot be told", .0.display())]
     NotText(PathBuf),
 }
@@ -89,7 +101,11 @@ pub(crate) struct Link {
 
 impl Drop for Link {
     fn drop(&mut self) {
-        let removed = unlinkat(&self.directory, self.name.as_str(), UnlinkatFlags::NoRemoveDir);
+        let removed = unlinkat(
+            &self.directory,
+            self.name.as_str(),
+            UnlinkatFlags::NoRemoveDir,
+        );
         if let Err(error) = removed
             && error != nix::Error::ENOENT
         {
@@ -99,36 +115,65 @@ impl Drop for Link {
 }
 
 impl ExchangeDirectory {
-    pub(crate) fn new(ours: Option<PathBuf>, in_sozu: Option<PathBuf>, command_socket: PathBuf) -> Self {
-        Self { ours, in_sozu, command_socket, cleaned: Mutex::new(false) }
+    pub(crate) fn new(
+        ours: Option<PathBuf>,
+        in_sozu: Option<PathBuf>,
+        command_socket: PathBuf,
+    ) -> Self {
+        Self {
+            ours,
+            in_sozu,
+            command_socket,
+            cleaned: Mutex::new(false),
+        }
     }
 
     /// Makes an empty file with the modes that Sōzu's user needs, and no more.
     pub(crate) fn create(&self, purpose: Purpose) -> Result<ExchangeFile, DirectoryError> {
         let path = self.ours.as_deref().ok_or(DirectoryError::None)?;
         // Sōzu would take a relative path from where it was started
-        let path = &std::path::absolute(path).map_err(unusable(path, "finding its absolute path"))?;
-        let sozu = fs::metadata(&self.command_socket)
-            .map_err(|error| DirectoryError::Socket { path: self.command_socket.clone(), error })?;
+        let path =
+            &std::path::absolute(path).map_err(unusable(path, "finding its absolute path"))?;
+        let sozu = fs::metadata(&self.command_socket).map_err(|error| DirectoryError::Socket {
+            path: self.command_socket.clone(),
+            error,
+        })?;
         let with_group = sozu.uid() != geteuid().as_raw();
 
         let directory = prepare(path, &sozu, with_group)?;
         self.remove_leftovers(&directory, path)?;
 
         let name = format!("{PREFIX}{:032x}", rand::random::<u128>());
-        let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        let file = openat(&directory, name.as_str(), flags, Mode::from_bits_truncate(0o600))
-            .map_err(io::Error::from)
-            .map_err(unusable(path, "making a file in it"))?;
+        let flags =
+            OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let file = openat(
+            &directory,
+            name.as_str(),
+            flags,
+            Mode::from_bits_truncate(0o600),
+        )
+        .map_err(io::Error::from)
+        .map_err(unusable(path, "making a file in it"))?;
         let file = File::from(file);
         let link = Link {
-            directory: directory.try_clone().map(OwnedFd::from).map_err(unusable(path, "keeping it open"))?,
+            directory: directory
+                .try_clone()
+                .map(OwnedFd::from)
+                .map_err(unusable(path, "keeping it open"))?,
             name,
         };
         if with_group {
-            let gid = directory.metadata().map_err(unusable(path, "looking at it"))?.gid();
-            fchown(&file, None, Some(Gid::from_raw(gid)))
-                .map_err(|error| DirectoryError::Group { path: path.clone(), gid, error: error.into() })?;
+            let gid = directory
+                .metadata()
+                .map_err(unusable(path, "looking at it"))?
+                .gid();
+            fchown(&file, None, Some(Gid::from_raw(gid))).map_err(|error| {
+                DirectoryError::Group {
+                    path: path.clone(),
+                    gid,
+                    error: error.into(),
+                }
+            })?;
         }
         file.set_permissions(Permissions::from_mode(file_mode(purpose, with_group)))
             .map_err(unusable(path, "setting a file's mode"))?;
@@ -136,21 +181,36 @@ impl ExchangeDirectory {
         let in_sozu = self.in_sozu.as_deref().unwrap_or(path).join(&link.name);
         let path_in_sozu = in_sozu.into_os_string().into_string();
         let path_in_sozu = path_in_sozu.map_err(|path| DirectoryError::NotText(path.into()))?;
-        Ok(ExchangeFile { file, path_in_sozu, link })
+        Ok(ExchangeFile {
+            file,
+            path_in_sozu,
+            link,
+        })
     }
 
     /// Removes, once, what an earlier life of ours left behind.
     fn remove_leftovers(&self, directory: &File, path: &Path) -> Result<(), DirectoryError> {
-        let mut cleaned = self.cleaned.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut cleaned = self
+            .cleaned
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         if *cleaned {
             return Ok(());
         }
         for entry in fs::read_dir(path).map_err(unusable(path, "listing it"))? {
             let entry = entry.map_err(unusable(path, "listing it"))?;
-            if entry.file_name().as_encoded_bytes().starts_with(PREFIX.as_bytes()) {
-                unlinkat(directory, entry.file_name().as_os_str(), UnlinkatFlags::NoRemoveDir)
-                    .map_err(io::Error::from)
-                    .map_err(unusable(path, "removing a leftover file"))?;
+            if entry
+                .file_name()
+                .as_encoded_bytes()
+                .starts_with(PREFIX.as_bytes())
+            {
+                unlinkat(
+                    directory,
+                    entry.file_name().as_os_str(),
+                    UnlinkatFlags::NoRemoveDir,
+                )
+                .map_err(io::Error::from)
+                .map_err(unusable(path, "removing a leftover file"))?;
             }
         }
         *cleaned = true;
@@ -161,32 +221,53 @@ impl ExchangeDirectory {
 /// Opens the directory: made if it is missing, tightened if it is ours, else refused when it is wider than it may be.
 fn prepare(path: &Path, sozu: &fs::Metadata, with_group: bool) -> Result<File, DirectoryError> {
     let allowed = if with_group { WITH_GROUP } else { ALONE };
-    let made = make(path)?;
+    let is_new = make(path)?;
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let directory = open(path, flags, Mode::empty())
         .map_err(io::Error::from)
         .map_err(unusable(path, "opening it"))?;
     let directory = File::from(directory);
-    if made && with_group {
+    if is_new && with_group {
         // a group of which Sōzu is a member; if we are none, only a person can find one
         let gid = sozu.gid();
-        fchown(&directory, None, Some(Gid::from_raw(gid)))
-            .map_err(|error| DirectoryError::Group { path: path.to_owned(), gid, error: error.into() })?;
+        fchown(&directory, None, Some(Gid::from_raw(gid))).map_err(|error| {
+            DirectoryError::Group {
+                path: path.to_owned(),
+                gid,
+                error: error.into(),
+            }
+        })?;
     }
 
-    let found = directory.metadata().map_err(unusable(path, "looking at it"))?;
+    let found = directory
+        .metadata()
+        .map_err(unusable(path, "looking at it"))?;
     let us = geteuid().as_raw();
     let mode = found.mode() & 0o7777;
     if found.uid() == us {
         if mode & 0o777 != allowed {
+            tracing::debug!(
+                directory = %path.display(),
+                from = format!("{mode:04o}"),
+                to = format!("{allowed:04o}"),
+                "The exchange directory gets the mode that it needs."
+            );
             directory
                 .set_permissions(Permissions::from_mode(allowed))
                 .map_err(unusable(path, "setting its mode"))?;
         }
     } else if found.uid() != sozu.uid() {
-        return Err(DirectoryError::Stranger { path: path.to_owned(), owner: found.uid(), us });
+        return Err(DirectoryError::Stranger {
+            path: path.to_owned(),
+            owner: found.uid(),
+            us,
+        });
     } else if mode & 0o777 & !WITH_GROUP != 0 {
-        return Err(DirectoryError::Wide { path: path.to_owned(), mode, allowed: WITH_GROUP });
+        return Err(DirectoryError::Wide {
+            path: path.to_owned(),
+            mode,
+            allowed: WITH_GROUP,
+        });
     }
     Ok(directory)
 }
@@ -241,8 +322,8 @@ mod tests {
     fn of_one_user_the_directory_is_0700_and_files_0600() {
         let (ground, directory) = ground();
         for purpose in [Purpose::Load, Purpose::Save] {
-            let made = directory.create(purpose).unwrap();
-            assert_eq!(mode(Path::new(&made.path_in_sozu)), 0o600);
+            let file = directory.create(purpose).unwrap();
+            assert_eq!(mode(Path::new(&file.path_in_sozu)), 0o600);
         }
         assert_eq!(mode(&ground.path().join("exchange")), 0o700);
     }
@@ -250,10 +331,15 @@ mod tests {
     #[test]
     fn a_file_goes_when_it_is_dropped() {
         let (ground, directory) = ground();
-        let made = directory.create(Purpose::Load).unwrap();
-        assert!(Path::new(&made.path_in_sozu).exists());
-        drop(made);
-        assert_eq!(fs::read_dir(ground.path().join("exchange")).unwrap().count(), 0);
+        let file = directory.create(Purpose::Load).unwrap();
+        assert!(Path::new(&file.path_in_sozu).exists());
+        drop(file);
+        assert_eq!(
+            fs::read_dir(ground.path().join("exchange"))
+                .unwrap()
+                .count(),
+            0
+        );
     }
 
     #[test]
@@ -296,17 +382,32 @@ mod tests {
     fn a_link_in_place_of_the_directory_is_refused() {
         let (ground, directory) = ground();
         fs::create_dir(ground.path().join("elsewhere")).unwrap();
-        symlink(ground.path().join("elsewhere"), ground.path().join("exchange")).unwrap();
+        symlink(
+            ground.path().join("elsewhere"),
+            ground.path().join("exchange"),
+        )
+        .unwrap();
         let error = directory.create(Purpose::Load).unwrap_err();
-        assert!(matches!(error, DirectoryError::Unusable { what: "opening it", .. }), "{error}");
+        assert!(
+            matches!(
+                error,
+                DirectoryError::Unusable {
+                    what: "opening it",
+                    ..
+                }
+            ),
+            "{error}"
+        );
     }
 
     #[test]
     fn sozu_is_told_the_path_that_it_sees() {
         let (ground, mut directory) = ground();
         directory.in_sozu = Some("/in/sozu".into());
-        let made = directory.create(Purpose::Load).unwrap();
-        let name = Path::new(&made.path_in_sozu).strip_prefix("/in/sozu").unwrap();
+        let file = directory.create(Purpose::Load).unwrap();
+        let name = Path::new(&file.path_in_sozu)
+            .strip_prefix("/in/sozu")
+            .unwrap();
         assert!(ground.path().join("exchange").join(name).exists());
     }
 
@@ -314,7 +415,10 @@ mod tests {
     fn without_sozu_or_a_directory_the_error_says_what_to_do() {
         let (ground, directory) = ground();
         fs::remove_file(ground.path().join("sock")).unwrap();
-        assert!(matches!(directory.create(Purpose::Load), Err(DirectoryError::Socket { .. })));
+        assert!(matches!(
+            directory.create(Purpose::Load),
+            Err(DirectoryError::Socket { .. })
+        ));
         let none = ExchangeDirectory::new(None, None, "sock".into());
         let error = none.create(Purpose::Load).unwrap_err().to_string();
         assert!(error.contains("exchange_directory"), "{error}");
@@ -342,8 +446,14 @@ mod tests {
         std::os::unix::fs::chown(&path, Some(12_345), None).unwrap();
         directory.create(Purpose::Load).unwrap();
         fs::set_permissions(&path, Permissions::from_mode(0o750)).unwrap();
-        assert!(matches!(directory.create(Purpose::Load), Err(DirectoryError::Wide { .. })));
+        assert!(matches!(
+            directory.create(Purpose::Load),
+            Err(DirectoryError::Wide { .. })
+        ));
         std::os::unix::fs::chown(&path, Some(54_321), None).unwrap();
-        assert!(matches!(directory.create(Purpose::Load), Err(DirectoryError::Stranger { .. })));
+        assert!(matches!(
+            directory.create(Purpose::Load),
+            Err(DirectoryError::Stranger { .. })
+        ));
     }
 }

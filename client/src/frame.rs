@@ -66,7 +66,9 @@ pub(crate) async fn read(
 
 #[cfg(test)]
 mod tests {
-    use sozu_command_lib::proto::command::{Request, Response, ResponseStatus, request::RequestType};
+    use sozu_command_lib::proto::command::{
+        Request, Response, ResponseStatus, request::RequestType,
+    };
     use tokio::io::AsyncWriteExt;
 
     use super::*;
@@ -111,12 +113,18 @@ mod tests {
         for length in [0, 1, 7, 8] {
             let bytes = u64::to_le_bytes(length);
             let error = read(&mut bytes.as_slice(), 100).await.unwrap_err();
-            assert!(matches!(error, FrameError::Length(told) if told == length), "{error}");
+            assert!(
+                matches!(error, FrameError::Length(told) if told == length),
+                "{error}"
+            );
         }
         for length in [101, 1 << 63, u64::MAX] {
             let bytes = u64::to_le_bytes(length);
             let error = read(&mut bytes.as_slice(), 100).await.unwrap_err();
-            assert!(matches!(error, FrameError::TooLarge { size, .. } if size == length), "{error}");
+            assert!(
+                matches!(error, FrameError::TooLarge { size, .. } if size == length),
+                "{error}"
+            );
         }
     }
 

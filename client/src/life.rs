@@ -4,13 +4,7 @@
 //! the main process is found as the parent of its workers, whose pids it tells. Where `/proc` does not show them
 //! (another container, `hidepid`), the file of the socket, made anew at each start, and the workers must do.
 
-use std::{
-    collections::BTreeMap,
-    fs, io,
-    os::unix::fs::MetadataExt,
-    path::Path,
-    sync::Arc,
-};
+use std::{collections::BTreeMap, fs, io, os::unix::fs::MetadataExt, path::Path, sync::Arc};
 
 /// One life of Sōzu's main process.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -55,7 +49,11 @@ pub(crate) struct Seen {
 
 impl Seen {
     /// The life of this observation: the one before if it goes on, else a new one. Reads `/proc`: blocking.
-    pub(crate) fn next(previous: Option<&Seen>, command_socket: &Path, workers: &BTreeMap<u32, i32>) -> Self {
+    pub(crate) fn next(
+        previous: Option<&Seen>,
+        command_socket: &Path,
+        workers: &BTreeMap<u32, i32>,
+    ) -> Self {
         let now = Observation {
             boot: fs::read_to_string("/proc/sys/kernel/random/boot_id")
                 .map_or_else(|_| "unknown".to_owned(), |id| id.trim().to_owned()),
@@ -63,7 +61,9 @@ impl Seen {
             workers: workers.clone(),
             main: main_process(workers),
         };
-        decide(previous, now, |process| start_time(process.pid).is_some_and(|start| start == process.start))
+        decide(previous, now, |process| {
+            start_time(process.pid).is_some_and(|start| start == process.start)
+        })
     }
 }
 
@@ -71,13 +71,20 @@ impl Seen {
 fn decide(previous: Option<&Seen>, now: Observation, lives: impl Fn(Process) -> bool) -> Seen {
     let life = match previous {
         Some(seen) if goes_on(&seen.observation, &now, lives) => seen.life.clone(),
-        _ => Life { text: text(&now).into() },
+        _ => Life {
+            text: text(&now).into(),
+        },
     };
     // A main process that was once known stays known as long as its life goes on, also while no worker is there.
     let main = now.main.or_else(|| {
-        previous.filter(|seen| seen.life == life).and_then(|seen| seen.observation.main)
+        previous
+            .filter(|seen| seen.life == life)
+            .and_then(|seen| seen.observation.main)
     });
-    Seen { life, observation: Observation { main, ..now } }
+    Seen {
+        life,
+        observation: Observation { main, ..now },
+    }
 }
 
 fn goes_on(before: &Observation, now: &Observation, lives: impl Fn(Process) -> bool) -> bool {
@@ -88,7 +95,10 @@ fn goes_on(before: &Observation, now: &Observation, lives: impl Fn(Process) -> b
         (Some(before), Some(now)) => before == now,
         (Some(main), None) => lives(main),
         (None, _) => {
-            let met = before.workers.iter().any(|(id, pid)| now.workers.get(id) == Some(pid));
+            let met = before
+                .workers
+                .iter()
+                .any(|(id, pid)| now.workers.get(id) == Some(pid));
             let none = before.workers.is_empty() || now.workers.is_empty();
             before.socket.is_some() && before.socket == now.socket && (met || none)
         }
@@ -99,12 +109,21 @@ fn text(now: &Observation) -> String {
     if let Some(main) = now.main {
         return format!("boot {} main {} start {}", now.boot, main.pid, main.start);
     }
-    let workers: Vec<_> = now.workers.iter().map(|(id, pid)| format!("{id}:{pid}")).collect();
+    let workers: Vec<_> = now
+        .workers
+        .iter()
+        .map(|(id, pid)| format!("{id}:{pid}"))
+        .collect();
     let socket = now.socket.map_or_else(
-        || "unknown".to_owned(),
+        // nothing to go by: never the same again
+        || format!("unknown-{:016x}", rand::random::<u64>()),
         |(device, inode, seconds, nanoseconds)| format!("{device}.{inode}.{seconds}.{nanoseconds}"),
     );
-    format!("boot {} socket {socket} workers {}", now.boot, workers.join(","))
+    format!(
+        "boot {} socket {socket} workers {}",
+        now.boot,
+        workers.join(",")
+    )
 }
 
 fn socket_file(path: &Path) -> io::Result<SocketFile> {
@@ -127,22 +146,32 @@ fn main_process(workers: &BTreeMap<u32, i32>) -> Option<Process> {
 /// `sozu worker --id 0 …` (sozu 2.3.3, `worker.rs`). Another process has that pid if Sōzu counts in its own namespace.
 fn is_worker(arguments: &[String], id: u32) -> bool {
     let id = id.to_string();
-    arguments.windows(3).any(|found| found == ["worker", "--id", &id])
+    arguments
+        .windows(3)
+        .any(|found| found == ["worker", "--id", &id])
 }
 
 /// `sozu … start`, or `sozu main …` after a hot upgrade (sozu 2.3.3, `cli.rs`, `upgrade.rs`). Orphans have an init.
 fn is_main(arguments: &[String]) -> bool {
-    arguments.iter().skip(1).any(|argument| argument == "start" || argument == "main")
+    arguments
+        .iter()
+        .skip(1)
+        .any(|argument| argument == "start" || argument == "main")
 }
 
 fn arguments(pid: i32) -> Vec<String> {
     let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-    line.split(|byte| *byte == 0).map(|argument| String::from_utf8_lossy(argument).into_owned()).collect()
+    line.split(|byte| *byte == 0)
+        .map(|argument| String::from_utf8_lossy(argument).into_owned())
+        .collect()
 }
 
 fn parent(pid: i32) -> Option<Process> {
     let (parent, _) = stat(pid)?;
-    Some(Process { pid: parent, start: start_time(parent)? })
+    Some(Process {
+        pid: parent,
+        start: start_time(parent)?,
+    })
 }
 
 fn start_time(pid: i32) -> Option<u64> {
@@ -184,18 +213,41 @@ mod tests {
     /// Whether the second observation counts as the life of the first.
     fn same(before: Observation, now: Observation, main_lives: bool) -> bool {
         let first = decide(None, before, |_| true);
-        decide(Some(&first), now, |_| main_lives).life.same(&first.life)
+        decide(Some(&first), now, |_| main_lives)
+            .life
+            .same(&first.life)
     }
 
     #[test]
     fn a_known_main_process_decides() {
         let before = seen_as(Some(A), &[(0, 10), (1, 11)], 1);
-        assert!(same(before.clone(), seen_as(Some(A), &[(1, 11), (2, 12)], 1), true));
-        assert!(same(before.clone(), seen_as(Some(A), &[(2, 12), (3, 13)], 1), true));
-        assert!(!same(before.clone(), seen_as(Some(B), &[(0, 10), (1, 11)], 1), true), "a hot upgrade");
+        assert!(same(
+            before.clone(),
+            seen_as(Some(A), &[(1, 11), (2, 12)], 1),
+            true
+        ));
+        assert!(same(
+            before.clone(),
+            seen_as(Some(A), &[(2, 12), (3, 13)], 1),
+            true
+        ));
+        assert!(
+            !same(
+                before.clone(),
+                seen_as(Some(B), &[(0, 10), (1, 11)], 1),
+                true
+            ),
+            "a hot upgrade"
+        );
         let reused = Process { start: 6, ..A };
-        assert!(!same(before.clone(), seen_as(Some(reused), &[(0, 10)], 1), true), "a pid used again");
-        let other_boot = Observation { boot: "later".to_owned(), ..before.clone() };
+        assert!(
+            !same(before.clone(), seen_as(Some(reused), &[(0, 10)], 1), true),
+            "a pid used again"
+        );
+        let other_boot = Observation {
+            boot: "later".to_owned(),
+            ..before.clone()
+        };
         assert!(!same(before, other_boot, true));
     }
 
@@ -203,7 +255,10 @@ mod tests {
     fn a_main_process_without_workers_lives_as_long_as_proc_shows_it() {
         let before = seen_as(Some(A), &[(0, 10)], 1);
         assert!(same(before.clone(), seen_as(None, &[], 1), true));
-        assert!(!same(before, seen_as(None, &[(0, 10)], 1), false), "upgraded, its workers orphaned");
+        assert!(
+            !same(before, seen_as(None, &[(0, 10)], 1), false),
+            "upgraded, its workers orphaned"
+        );
     }
 
     #[test]
@@ -217,11 +272,26 @@ mod tests {
     #[test]
     fn without_proc_the_socket_and_a_worker_decide_and_doubt_is_a_new_life() {
         let before = seen_as(None, &[(0, 10), (1, 11)], 1);
-        assert!(same(before.clone(), seen_as(None, &[(1, 11), (2, 12)], 1), false), "a worker relaunched");
-        assert!(!same(before.clone(), seen_as(None, &[(0, 20), (1, 21)], 1), false), "other workers");
-        assert!(!same(before.clone(), seen_as(None, &[(0, 10), (1, 11)], 2), false), "a restart with the same pids");
-        let no_socket = Observation { socket: None, ..before };
-        assert!(!same(no_socket.clone(), no_socket, false), "nothing to go by");
+        assert!(
+            same(before.clone(), seen_as(None, &[(1, 11), (2, 12)], 1), false),
+            "a worker relaunched"
+        );
+        assert!(
+            !same(before.clone(), seen_as(None, &[(0, 20), (1, 21)], 1), false),
+            "other workers"
+        );
+        assert!(
+            !same(before.clone(), seen_as(None, &[(0, 10), (1, 11)], 2), false),
+            "a restart with the same pids"
+        );
+        let no_socket = Observation {
+            socket: None,
+            ..before
+        };
+        assert!(
+            !same(no_socket.clone(), no_socket, false),
+            "nothing to go by"
+        );
     }
 
     #[test]
@@ -237,7 +307,11 @@ mod tests {
     fn stat_is_read_behind_any_name() {
         let line = "42 (a) S (x) ) S 7 1 1 0 -1 4194304 1 0 0 0 3 1 0 0 20 0 1 0 98765 1 2 3";
         assert_eq!(parse_stat(line), Some((7, 98765)));
-        assert_eq!(parse_stat(&line.replace(") S 7", ") Z 7")), None, "a zombie is no life");
+        assert_eq!(
+            parse_stat(&line.replace(") S 7", ") Z 7")),
+            None,
+            "a zombie is no life"
+        );
         assert_eq!(parse_stat("42 (sozu) S 7"), None);
         assert_eq!(parse_stat(""), None);
     }

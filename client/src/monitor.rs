@@ -6,7 +6,8 @@
 use std::{collections::BTreeMap, pin::pin, sync::Arc, time::Duration};
 
 use sozu_command_lib::proto::command::{
-    ListWorkers, Request, ResponseContent, RunState, request::RequestType, response_content::ContentType,
+    ListWorkers, Request, ResponseContent, RunState, request::RequestType,
+    response_content::ContentType,
 };
 use tokio::{
     task::spawn_blocking,
@@ -14,13 +15,14 @@ use tokio::{
 };
 
 use crate::{
-    Answer, ExchangeError, Sozu, backoff::Backoff, connection::Connection, frame, life::Seen, pool::Shared,
+    Answer, ExchangeError, Sozu, backoff::Backoff, connection::Connection, frame, life::Seen,
+    pool::Shared,
 };
 
 /// Between two questions.
 const INTERVAL: Duration = Duration::from_secs(2);
 /// When a question is given up for lost, and the connection with it.
-const GIVE_UP: Duration = Duration::from_secs(60);
+const GIVE_UP: Duration = Duration::from_mins(1);
 
 /// Watches until it is aborted.
 pub(crate) async fn watch(shared: Arc<Shared>) {
@@ -67,10 +69,14 @@ async fn stay(
 }
 
 /// Asks for the workers. A Sōzu that stays silent too long is away, until its answer comes after all.
-async fn ask(connection: Connection, shared: &Shared) -> Result<(BTreeMap<u32, i32>, Connection), String> {
+async fn ask(
+    connection: Connection,
+    shared: &Shared,
+) -> Result<(BTreeMap<u32, i32>, Connection), String> {
     let builder = &shared.builder;
     let question: Request = RequestType::ListWorkers(ListWorkers {}).into();
-    let frame = frame::encode(&question, usize::MAX).map_err(|size| format!("{size} bytes are too many"))?;
+    let frame = frame::encode(&question, usize::MAX)
+        .map_err(|size| format!("{size} bytes are too many"))?;
     let mut asking = pin!(connection.exchange(&frame, GIVE_UP, builder.max_answer_bytes));
     let asked = Instant::now();
     let (result, connection) = loop {
@@ -80,7 +86,13 @@ async fn ask(connection: Connection, shared: &Shared) -> Result<(BTreeMap<u32, i
             Ok(answered) => break answered,
             Err(_) if shared.patience.now() > asked.elapsed() => {}
             Err(_) => {
-                away(shared, format!("Sōzu took the connection, but has not answered for {} s", patience.as_secs()));
+                away(
+                    shared,
+                    format!(
+                        "Sōzu took the connection, but has not answered for {} s",
+                        patience.as_secs()
+                    ),
+                );
                 break asking.await;
             }
         }
@@ -96,31 +108,38 @@ async fn ask(connection: Connection, shared: &Shared) -> Result<(BTreeMap<u32, i
 
 /// The workers that live, with their pids.
 fn workers(answer: Answer) -> Option<BTreeMap<u32, i32>> {
-    let Some(ResponseContent { content_type: Some(ContentType::Workers(workers)) }) = answer.content else {
+    let Some(ResponseContent {
+        content_type: Some(ContentType::Workers(workers)),
+    }) = answer.content
+    else {
         return None;
     };
-    let lives = workers.vec.into_iter().filter(|worker| worker.run_state() != RunState::Stopped);
+    let lives = workers
+        .vec
+        .into_iter()
+        .filter(|worker| worker.run_state() != RunState::Stopped);
     Some(lives.map(|worker| (worker.id, worker.pid)).collect())
 }
 
 fn here(shared: &Shared, now: &Seen) {
-    if tell(shared, Sozu::Here(now.life.clone())) {
+    if tell(shared, &Sozu::Here(now.life.clone())) {
         tracing::debug!(life = %now.life.text, "Sōzu answers.");
     }
 }
 
 fn away(shared: &Shared, why: String) {
     shared.close_idle();
-    if tell(shared, Sozu::Away { why: why.clone() }) {
-        tracing::debug!(error = why, "Sōzu is away.");
+    let away = Sozu::Away { why };
+    if tell(shared, &away) {
+        tracing::debug!(sozu = ?away, "Sōzu is away.");
     }
 }
 
 /// Wakes those who look on only if something changed.
-fn tell(shared: &Shared, value: Sozu) -> bool {
+fn tell(shared: &Shared, value: &Sozu) -> bool {
     shared.seen.send_if_modified(|seen| {
-        let changed = *seen != value;
-        *seen = value;
+        let changed = seen != value;
+        seen.clone_from(value);
         changed
     })
 }

@@ -37,9 +37,14 @@ impl Patience {
     /// More of it while Sōzu has a file with so many entries to load.
     pub(crate) fn while_busy_with(&self, entries: usize) -> Granted {
         // a day is beyond any use, and keeps the sum far from its end
-        let micros = (entries as u64).saturating_mul(PER_ENTRY).min(86_400_000_000);
+        let micros = (entries as u64)
+            .saturating_mul(PER_ENTRY)
+            .min(86_400_000_000);
         self.extra_micros.fetch_add(micros, Ordering::Relaxed);
-        Granted { extra_micros: Arc::clone(&self.extra_micros), micros }
+        Granted {
+            extra_micros: Arc::clone(&self.extra_micros),
+            micros,
+        }
     }
 
     /// More of it while Sōzu saves what it holds: as much as the last time.

@@ -101,11 +101,15 @@ impl Pool {
     }
 
     /// One exchange, within this deadline from its first byte to its last.
-    pub(crate) async fn send(&self, request: &Request, deadline: Duration) -> Result<Answer, ExchangeError> {
+    pub(crate) async fn send(
+        &self,
+        request: &Request,
+        deadline: Duration,
+    ) -> Result<Answer, ExchangeError> {
         let builder = self.builder();
         let limit = builder.max_request_bytes;
-        let frame =
-            frame::encode(request, limit).map_err(|size| ExchangeError::TooLarge { size, limit })?;
+        let frame = frame::encode(request, limit)
+            .map_err(|size| ExchangeError::TooLarge { size, limit })?;
         self.watch();
 
         let Ok(Ok(_slot)) = timeout(deadline, self.inner.slots.acquire()).await else {
@@ -119,7 +123,9 @@ impl Pool {
             Some(connection) => connection,
             None => self.open().await?,
         };
-        let (result, connection) = connection.exchange(&frame, deadline, builder.max_answer_bytes).await;
+        let (result, connection) = connection
+            .exchange(&frame, deadline, builder.max_answer_bytes)
+            .await;
         lock(&self.inner.shared.idle).extend(connection);
         result
     }
@@ -186,7 +192,9 @@ impl Drop for Inner {
 
 impl fmt::Debug for Pool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pool").field("builder", self.builder()).finish_non_exhaustive()
+        f.debug_struct("Pool")
+            .field("builder", self.builder())
+            .finish_non_exhaustive()
     }
 }
 
@@ -203,5 +211,7 @@ pub(crate) fn not_sent(why: impl fmt::Display) -> ExchangeError {
 pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, ExchangeError> {
-    spawn_blocking(work).await.map_err(|error| not_sent(format!("work on a file ended early: {error}")))
+    spawn_blocking(work)
+        .await
+        .map_err(|error| not_sent(format!("work on a file ended early: {error}")))
 }

@@ -23,17 +23,18 @@ impl Pool {
     pub async fn saved_state(&self) -> Result<SavedState, ExchangeError> {
         let directory = self.exchange_directory();
         let made = blocking(move || directory.create(Purpose::Save).map_err(not_sent)).await??;
-        let ExchangeFile { file, path_in_sozu, link } = made;
+        let ExchangeFile {
+            file,
+            path_in_sozu,
+            link,
+        } = made;
 
         let _patience = self.patience().while_saving();
         let request = RequestType::SaveState(path_in_sozu.clone()).into();
         let result = self.send(&request, self.builder().save_deadline()).await;
         let read = blocking(move || {
             drop(link);
-            let said = result.map_err(|error| {
-                let missing = format!("Cannot create file at path {path_in_sozu}: No such file");
-                sozu_cannot_open(error, &missing, "Cannot create file")
-            })?;
+            let said = result.map_err(sozu_cannot_open)?;
             let saved = read(file).map_err(|error| {
                 ExchangeError::Unknown(format!("reading {path_in_sozu} back failed: {error}"))
             })?;
@@ -66,7 +67,9 @@ fn read(mut file: File) -> io::Result<SavedState> {
 
 /// The request of one record, unless its form or its verb is unknown.
 fn request(record: &[u8]) -> Option<Request> {
-    let request = serde_json::from_slice::<WorkerRequest>(record).ok()?.content;
+    let request = serde_json::from_slice::<WorkerRequest>(record)
+        .ok()?
+        .content;
     request.request_type.is_some().then_some(request)
 }
 
@@ -83,13 +86,20 @@ fn complete(saved: SavedState, words: &str, path: &str) -> Result<SavedState, Ex
         ))),
         // another version's words: an empty file proves nothing then
         None if read > 0 => Ok(saved),
-        None => Err(ExchangeError::Unknown(format!("Sōzu says {words:?}, but nothing is in our file {path}"))),
+        None => Err(ExchangeError::Unknown(format!(
+            "Sōzu says {words:?}, but nothing is in our file {path}"
+        ))),
     }
 }
 
 /// `Saved N config messages to PATH` (sozu 2.3.3, `requests.rs`, `save_state`).
 fn written(words: &str) -> Option<usize> {
-    words.strip_prefix("Saved ")?.split(' ').next()?.parse().ok()
+    words
+        .strip_prefix("Saved ")?
+        .split(' ')
+        .next()?
+        .parse()
+        .ok()
 }
 
 #[cfg(test)]
@@ -107,15 +117,22 @@ mod tests {
         let mut state = ConfigState::new();
         for number in 0..clusters {
             let id = format!("cluster-{number}");
-            let cluster = Cluster { cluster_id: id.clone(), ..Cluster::default() };
-            state.dispatch(&RequestType::AddCluster(cluster).into()).unwrap();
+            let cluster = Cluster {
+                cluster_id: id.clone(),
+                ..Cluster::default()
+            };
+            state
+                .dispatch(&RequestType::AddCluster(cluster).into())
+                .unwrap();
             let backend = AddBackend {
                 cluster_id: id,
                 backend_id: "b".to_owned(),
                 address: SocketAddress::new_v4(127, 0, 0, 1, 80),
                 ..AddBackend::default()
             };
-            state.dispatch(&RequestType::AddBackend(backend).into()).unwrap();
+            state
+                .dispatch(&RequestType::AddBackend(backend).into())
+                .unwrap();
         }
         state
     }
@@ -153,9 +170,15 @@ mod tests {
 
     #[test]
     fn less_or_more_than_sozu_says_is_not_what_it_holds() {
-        let saved = SavedState { requests: vec![], opaque: 2 };
+        let saved = SavedState {
+            requests: vec![],
+            opaque: 2,
+        };
         assert!(complete(saved.clone(), "Saved 2 config messages to /x", "/x").is_ok());
-        for words in ["Saved 0 config messages to /x", "Saved 3 config messages to /x"] {
+        for words in [
+            "Saved 0 config messages to /x",
+            "Saved 3 config messages to /x",
+        ] {
             let error = complete(saved.clone(), words, "/x").unwrap_err();
             assert!(matches!(error, ExchangeError::Unknown(_)), "{error}");
         }

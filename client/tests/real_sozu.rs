@@ -5,13 +5,13 @@ mod common;
 
 use common::{
     sozu::{RealSozu, children, signal},
-    until_away, until_here,
+    until, until_away, until_here,
 };
 use nix::sys::signal::Signal;
 use sozu_command_lib::{
     proto::command::{
-        AddBackend, Cluster, Request, RequestHttpFrontend, SocketAddress, Status, request::RequestType,
-        response_content::ContentType,
+        AddBackend, Cluster, Request, RequestHttpFrontend, SocketAddress, Status,
+        request::RequestType, response_content::ContentType,
     },
     state::ConfigState,
 };
@@ -24,7 +24,11 @@ fn builder(sozu: &RealSozu) -> Builder {
 }
 
 fn cluster(id: &str) -> Request {
-    RequestType::AddCluster(Cluster { cluster_id: id.to_owned(), ..Cluster::default() }).into()
+    RequestType::AddCluster(Cluster {
+        cluster_id: id.to_owned(),
+        ..Cluster::default()
+    })
+    .into()
 }
 
 fn frontend(sozu: &RealSozu, cluster: &str, hostname: &str) -> Request {
@@ -53,8 +57,13 @@ async fn status_a_bulk_with_bad_entries_and_all_of_it_read_back() {
     let pool = builder(&sozu).build();
     until_here(&mut pool.seen()).await;
 
-    let status = pool.exchange(RequestType::Status(Status {}).into()).await.unwrap();
-    let Some(ContentType::Workers(workers)) = status.content.and_then(|content| content.content_type) else {
+    let status = pool
+        .exchange(RequestType::Status(Status {}).into())
+        .await
+        .unwrap();
+    let Some(ContentType::Workers(workers)) =
+        status.content.and_then(|content| content.content_type)
+    else {
         panic!("no workers")
     };
     assert_eq!(workers.vec.len(), 2);
@@ -65,7 +74,11 @@ async fn status_a_bulk_with_bad_entries_and_all_of_it_read_back() {
     let mut requests = Vec::new();
     for number in 0..332 {
         let id = format!("cluster-{number}");
-        requests.extend([cluster(&id), backend(&id), frontend(&sozu, &id, &format!("{id}.example"))]);
+        requests.extend([
+            cluster(&id),
+            backend(&id),
+            frontend(&sozu, &id, &format!("{id}.example")),
+        ]);
     }
     requests.push(cluster("one-more"));
     let good = requests.len();
@@ -77,7 +90,10 @@ async fn status_a_bulk_with_bad_entries_and_all_of_it_read_back() {
     assert_eq!(answer.skipped, 3, "{answer:?}");
 
     let saved = pool.saved_state().await.unwrap();
-    assert_eq!((saved.requests.len(), saved.opaque), (before.requests.len() + good, 0));
+    assert_eq!(
+        (saved.requests.len(), saved.opaque),
+        (before.requests.len() + good, 0)
+    );
     let (mut held, mut wanted) = (ConfigState::new(), ConfigState::new());
     for request in &saved.requests {
         held.dispatch(request).unwrap();
@@ -87,7 +103,11 @@ async fn status_a_bulk_with_bad_entries_and_all_of_it_read_back() {
     }
     assert_eq!(held.hash_state(), wanted.hash_state());
     let exchange = sozu.directory.path().join("exchange");
-    assert_eq!(std::fs::read_dir(exchange).unwrap().count(), 0, "files stayed");
+    assert_eq!(
+        std::fs::read_dir(exchange).unwrap().count(),
+        0,
+        "files stayed"
+    );
 }
 
 #[tokio::test]
@@ -98,7 +118,12 @@ async fn what_sozu_refuses_is_told_in_its_words() {
     let Err(ExchangeError::Refused(refusal)) = pool.exchange(backend("nobody")).await else {
         panic!("not refused")
     };
-    assert!(refusal.message.starts_with("could not apply request on the main process state"), "{refusal:?}");
+    assert!(
+        refusal
+            .message
+            .starts_with("could not apply request on the main process state"),
+        "{refusal:?}"
+    );
 }
 
 #[tokio::test]
@@ -106,7 +131,10 @@ async fn a_frame_above_sozus_limit_is_an_unknown_outcome() {
     let sozu = RealSozu::start();
     let pool = builder(&sozu).max_request_bytes(10_000_000).build();
     until_here(&mut pool.seen()).await;
-    let error = pool.exchange(cluster(&"x".repeat(3_000_000))).await.unwrap_err();
+    let error = pool
+        .exchange(cluster(&"x".repeat(3_000_000)))
+        .await
+        .unwrap_err();
     assert!(matches!(error, ExchangeError::Unknown(_)), "{error}");
     pool.exchange(cluster("small")).await.unwrap();
 }
@@ -117,7 +145,12 @@ async fn a_relaunched_worker_is_the_same_life_and_a_restarted_main_process_anoth
     let pool = builder(&sozu).build();
     let mut seen = pool.seen();
     let first = until_here(&mut seen).await;
-    assert!(first.text.contains(&format!("main {} start", sozu.main_pid())), "{first:?}");
+    assert!(
+        first
+            .text
+            .contains(&format!("main {} start", sozu.main_pid())),
+        "{first:?}"
+    );
 
     let workers = children(sozu.main_pid().unsigned_abs());
     signal(workers[0], Signal::SIGKILL);
@@ -128,11 +161,44 @@ async fn a_relaunched_worker_is_the_same_life_and_a_restarted_main_process_anoth
 
     sozu.kill();
     let why = until_away(&mut seen).await;
-    assert!(matches!(pool.exchange(cluster("a")).await, Err(ExchangeError::NotSent(_))), "{why}");
+    assert!(
+        matches!(
+            pool.exchange(cluster("a")).await,
+            Err(ExchangeError::NotSent(_))
+        ),
+        "{why}"
+    );
     sozu.launch();
     let second = until_here(&mut seen).await;
     assert!(!second.same(&first));
     pool.exchange(cluster("a")).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_hot_upgrade_is_another_life_and_breaks_no_exchange() {
+    let mut sozu = RealSozu::start();
+    let pool = builder(&sozu).build();
+    let mut seen = pool.seen();
+    let first = until_here(&mut seen).await;
+    pool.exchange(cluster("before")).await.unwrap();
+
+    let (sozu, pid) = tokio::task::spawn_blocking(move || {
+        let pid = sozu.upgrade();
+        (sozu, pid)
+    })
+    .await
+    .unwrap();
+    let expected = format!("main {pid} start");
+    let second = until(
+        &mut seen,
+        |sozu| matches!(sozu, Sozu::Here(life) if life.text.contains(&expected)),
+    )
+    .await;
+    assert_ne!(second, Sozu::Here(first));
+    pool.exchange(cluster("after")).await.unwrap();
+    let saved = pool.saved_state().await.unwrap();
+    assert!(saved.requests.contains(&cluster("before")), "{saved:?}");
+    drop(sozu);
 }
 
 #[tokio::test]
@@ -172,7 +238,13 @@ async fn another_users_sozu_reads_and_writes_through_the_group() {
     let sozu = RealSozu::start_as(Some(65_534));
     let pool = builder(&sozu).build();
     until_here(&mut pool.seen()).await;
-    assert_eq!(pool.bulk(vec![cluster("a"), cluster("b")]).await.unwrap().skipped, 0);
+    assert_eq!(
+        pool.bulk(vec![cluster("a"), cluster("b")])
+            .await
+            .unwrap()
+            .skipped,
+        0
+    );
     let saved = pool.saved_state().await.unwrap();
     assert!(saved.requests.contains(&cluster("a")), "{saved:?}");
 }
@@ -184,7 +256,10 @@ async fn wait_for_other_workers(sozu: &RealSozu, before: &[i32]) {
         if now.len() == before.len() && now != before {
             return;
         }
-        assert!(std::time::Instant::now() < deadline, "no worker was relaunched: {now:?}");
+        assert!(
+            std::time::Instant::now() < deadline,
+            "no worker was relaunched: {now:?}"
+        );
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
 }
