@@ -228,6 +228,32 @@ async fn a_stalled_worker_does_not_make_sozu_away() {
     assert!(!seen.has_changed().unwrap());
 }
 
+/// Sōzu's main process does one thing at a time: while it loads or saves much it is busy, not away.
+#[tokio::test]
+#[ignore = "takes half a minute; part of the long tests"]
+async fn much_to_load_and_to_save_does_not_make_sozu_away() {
+    let sozu = RealSozu::start();
+    let pool = builder(&sozu).build();
+    let mut seen = pool.seen();
+    until_here(&mut seen).await;
+    let requests = (0..100_000).flat_map(|number| {
+        let id = format!("cluster-{number}");
+        [
+            cluster(&id),
+            backend(&id),
+            frontend(&sozu, &id, &format!("{id}.example")),
+        ]
+    });
+    let requests: Vec<_> = requests.collect();
+    let count = requests.len();
+    assert_eq!(pool.bulk(requests).await.unwrap().skipped, 0);
+    for _ in 0..3 {
+        let saved = pool.saved_state().await.unwrap();
+        assert!(saved.requests.len() >= count && saved.opaque == 0);
+    }
+    assert!(!seen.has_changed().unwrap(), "{:?}", *seen.borrow());
+}
+
 /// The exchange between two users: we are root here, Sōzu is not.
 #[tokio::test]
 async fn another_users_sozu_reads_and_writes_through_the_group() {
