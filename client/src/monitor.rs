@@ -33,7 +33,7 @@ pub(crate) async fn watch(shared: Arc<Shared>) {
             Ok(connection) => stay(connection, &shared, &mut seen, &mut backoff).await,
             Err(why) => why,
         };
-        away(&shared, why);
+        away(&shared, &why);
         sleep(backoff.pause()).await;
     }
 }
@@ -86,13 +86,9 @@ async fn ask(
             Ok(answered) => break answered,
             Err(_) if shared.patience.now() > asked.elapsed() => {}
             Err(_) => {
-                away(
-                    shared,
-                    format!(
-                        "Sōzu took the connection, but has not answered for {} s",
-                        patience.as_secs()
-                    ),
-                );
+                let seconds = patience.as_secs();
+                let why = format!("Sōzu took the connection, but has not answered for {seconds} s");
+                away(shared, &why);
                 break asking.await;
             }
         }
@@ -127,11 +123,13 @@ fn here(shared: &Shared, now: &Seen) {
     }
 }
 
-fn away(shared: &Shared, why: String) {
+fn away(shared: &Shared, why: &str) {
     shared.close_idle();
-    let away = Sozu::Away { why };
+    let away = Sozu::Away {
+        why: why.to_owned(),
+    };
     if tell(shared, &away) {
-        tracing::debug!(sozu = ?away, "Sōzu is away.");
+        tracing::debug!(error = why, "Sōzu is away.");
     }
 }
 
