@@ -137,15 +137,12 @@ fn prepare(path: &Path, sozu: &fs::Metadata, with_group: bool) -> Result<File, D
         .map_err(unusable(path, "opening it"))?;
     let directory = File::from(directory);
     if is_new && with_group {
-        // a group of which Sōzu is a member; if we are none, only a person can find one
+        // A group of which Sōzu is a member. If we are none it keeps ours: Sōzu may be in that one, or be root; else
+        // it says that it may not use our files, and a person must find a common group.
         let gid = sozu.gid();
-        fchown(&directory, None, Some(Gid::from_raw(gid))).map_err(|error| {
-            DirectoryError::Group {
-                path: path.to_owned(),
-                gid,
-                error: error.into(),
-            }
-        })?;
+        if let Err(error) = fchown(&directory, None, Some(Gid::from_raw(gid))) {
+            tracing::debug!(directory = %path.display(), gid, %error, "The exchange directory keeps our group.");
+        }
     }
 
     let found = directory
