@@ -5,7 +5,7 @@ use std::time::Duration;
 use actix::System;
 use supervisors::{AskError, Exit, Limits, Ref, Spec, State, Supervisor};
 
-use crate::puppet::{Do, Lives, Opening, Puppet, SECOND, Tree, until, which};
+use crate::puppet::{Do, Lives, Opening, Puppet, SECOND, Tree, Which, until, which};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -69,6 +69,48 @@ fn it_is_restarted_on_a_new_thread_as_any_other() {
                 survivors: Vec::new()
             }
         );
+    });
+}
+
+/// Eight threads ask without a pause while the actor dies again and again: of what did not kill it nothing is lost.
+#[test]
+fn no_question_is_lost_while_lives_come_and_go() {
+    System::new().block_on(async {
+        let mut root = Supervisor::new("root").limits(Limits {
+            intensity: 1000,
+            ..Limits::default()
+        });
+        let puppet = add(&mut root, own("puppet").mailbox(2));
+        let tree = Tree::run(root);
+        let askers: Vec<_> = (0..8)
+            .map(|_| {
+                let puppet = puppet.clone();
+                std::thread::spawn(move || {
+                    let runtime = tokio::runtime::Builder::new_current_thread()
+                        .enable_all()
+                        .build();
+                    runtime.unwrap().block_on(async move {
+                        for _ in 0..200 {
+                            puppet.ask(Which, PATIENCE).await.unwrap();
+                        }
+                    });
+                })
+            })
+            .collect();
+        let mut deaths = 0;
+        while askers.iter().any(|asker| !asker.is_finished()) {
+            if deaths < 5 {
+                puppet.ask(Do::Panic, PATIENCE).await.unwrap_err();
+                deaths += 1;
+                until(|| ends(&tree) == deaths).await;
+            }
+            tokio::time::sleep(SECOND / 100).await;
+        }
+        for asker in askers {
+            asker.join().unwrap();
+        }
+        assert_eq!(tree.restarts("puppet"), [("panic", deaths)]);
+        tree.stop().await;
     });
 }
 
