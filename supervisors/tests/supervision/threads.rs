@@ -5,7 +5,7 @@ use std::time::Duration;
 use actix::System;
 use supervisors::{AskError, Exit, Limits, Ref, Spec, State, Supervisor};
 
-use crate::puppet::{Do, Lives, Opening, Puppet, SECOND, Tree, Which, until, which};
+use crate::puppet::{Diary, Do, Lives, Puppet, SECOND, Tree, Which, until, which};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -141,7 +141,8 @@ fn one_that_blocks_for_ever_is_left_behind() {
     System::new().block_on(async {
         let mut root = Supervisor::new("root");
         let lives = Lives::default();
-        let count = lives.clone();
+        let diary = Diary::default();
+        let (count, notes) = (lives.clone(), diary.clone());
         let (release, held) = std::sync::mpsc::channel::<()>();
         let held = std::sync::Mutex::new(held);
         let spec = own("puppet")
@@ -152,14 +153,15 @@ fn one_that_blocks_for_ever_is_left_behind() {
             if life == 1 {
                 let _ = held.lock().unwrap().recv();
             }
-            Puppet::new(reporter, life).opening(Opening::Ready)
+            let name = if life == 1 { "old" } else { "new" };
+            Puppet::new(reporter, life).diary(name, &notes)
         });
         let tree = Tree::run(root);
         tree.until_state("puppet", State::Running).await;
         assert_eq!(which(&puppet).await, 2);
         assert_eq!(tree.restarts("puppet"), [("not_ready", 1)]);
         release.send(()).unwrap();
-        // the old life's thread ends by itself, and with it the channel's other end
+        until(|| diary.entries().contains(&"old dropped".to_owned())).await;
         assert_eq!(which(&puppet).await, 2);
         assert_eq!(tree.component("puppet").detail, "life 2");
         assert_eq!(
