@@ -248,18 +248,25 @@ impl Sozu {
     fn launch(&mut self, command: Command) -> Result<()> {
         let log = self.directory().join("sozu.log");
         self.process = Some(Process::start(command, &log, Some(self.directory()))?);
-        wait_for(
+        let ended = wait_for(
             "Sōzu's answer on its command socket, with all workers",
             Duration::from_secs(20),
-            || {
-                if let Some(process) = &mut self.process
-                    && let Ok(Some(status)) = process.exit_status()
-                {
-                    return Err(format!("it ended with {status}:\n{}", process.log()));
-                }
-                self.all_workers_run()
+            || match self
+                .process
+                .as_mut()
+                .and_then(|process| process.exit_status().ok())
+                .flatten()
+            {
+                Some(status) => Ok(Some(status)),
+                None => self.all_workers_run().map(|()| None),
             },
         )?;
+        if let Some(status) = ended {
+            return Err(Error::new(format!(
+                "Sōzu ended with {status}:\n{}",
+                self.log()
+            )));
+        }
         for address in self
             .http
             .iter()
