@@ -1,2 +1,10 @@
-//! The daemon.
-fn main() {}
+//! The binary `sozu-manager`: parses the arguments and hands over.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use sozu_manager::cli::{self, Arguments};
+
+fn main() -> ExitCode {
+    cli::run(&Arguments::parse()).into()
+}

@@ -3,6 +3,7 @@
 pub mod fs_watcher;
 pub mod http_server;
 pub mod messages;
+pub mod metrics;
 pub mod metrics_scraper;
 pub mod socket_pool;
 pub mod state_keeper;

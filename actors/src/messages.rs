@@ -127,6 +127,6 @@ pub struct ScrapeNow;
 pub struct Scrape {
     /// Whether Sōzu answered.
     pub up: bool,
-    /// How many workers run and answered.
+    /// How many workers run, by the word of Sōzu's main process; 0 when it did not answer.
     pub workers: usize,
 }

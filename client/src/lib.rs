@@ -1,143 +1,61 @@
-//! An async, pooled client of the Sōzu command socket.
+//! An async, pooled client of the command socket of the [Sōzu](https://www.sozu.io) reverse proxy.
+//!
+//! - [`Pool::exchange`] sends one request and gives the answer with all that Sōzu said before it.
+//! - [`Pool::bulk`] sends many as one `LoadState` file, [`Pool::saved_state`] reads what Sōzu holds.
+//! - [`Pool::seen`] tells whether Sōzu answers, and which [`Life`] of it: another one may hold nothing of yours.
+//!
+//! Every exchange has a deadline, a connection that carried half of one is closed, and an error says what the caller
+//! must know: nothing was sent, the outcome is unknown, or Sōzu refused ([`ExchangeError`]).
+//!
+//! ```no_run
+//! use sozu_command_lib::proto::command::{Cluster, request::RequestType};
+//! use sozu_socket::{Builder, ExchangeError};
+//!
+//! # async fn example() -> Result<(), ExchangeError> {
+//! let pool = Builder::new("/run/sozu/command.sock")
+//!     .exchange_directory("/run/my-connector/exchange")
+//!     .build();
+//!
+//! let cluster = Cluster { cluster_id: "shop".to_owned(), ..Cluster::default() };
+//! match pool.exchange(RequestType::AddCluster(cluster).into()).await {
+//!     Ok(answer) => println!("applied: {}", answer.message),
+//!     Err(ExchangeError::Refused(refusal)) => println!("refused: {}", refusal.message),
+//!     Err(ExchangeError::Unknown(why)) => println!("read back what Sōzu holds: {why}"),
+//!     Err(not_sent) => return Err(not_sent),
+//! }
+//! println!("Sōzu holds {} objects", pool.saved_state().await?.requests.len());
+//! # Ok(())
+//! # }
+//! ```
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+mod answer;
+mod backoff;
+mod builder;
+mod bulk;
+mod connection;
+mod exchange_dir;
+mod frame;
+mod life;
+mod monitor;
+mod patience;
+mod pool;
+mod saved;
 
-use sozu_command_lib::proto::command::{Request, Response, ResponseContent};
-use tokio::sync::watch;
-
-/// Sōzu's `OK`, with all that it said before.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Answer {
-    /** words */
-    pub message: String,
-    /** content */
-    pub content: Option<ResponseContent>,
-    /** every PROCESSING, in order */
-    pub processing: Vec<Response>,
-}
-
-/// Sōzu's `FAILURE`, with all that it said before.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Refusal {
-    /** words */
-    pub message: String,
-    /** content */
-    pub content: Option<ResponseContent>,
-    /** every PROCESSING, in order */
-    pub processing: Vec<Response>,
-}
-
-/// What a caller must know of an exchange that brought no `OK`.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
-pub enum ExchangeError {
-    /// Nothing was sent: Sōzu is away or the pool is busy. Asking again is harmless.
-    #[error("not sent: {0}")]
-    NotSent(String),
-    /// The request is larger than the limit: never sent, and never will be.
-    #[error("the request has {size} bytes, more than max_request_bytes = {limit}; it was not sent")]
-    TooLarge {
-        /** bytes */
-        size: usize,
-        /** bytes */
-        limit: usize,
-    },
-    /// Sent, and the outcome is unknown: no answer in time, or the connection broke.
-    #[error("sent, but the outcome is unknown: {0}")]
-    Unknown(String),
-    /// Sōzu answered `FAILURE`. What that means depends on its words.
-    #[error("Sōzu refused: {}", .0.message)]
-    Refused(Box<Refusal>),
-}
-
-/// What Sōzu said to a `LoadState`.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct BulkAnswer {
-    /** the OK */
-    pub answer: Answer,
-    /** entries that were not taken, by Sōzu's own count */
-    pub skipped: usize,
-}
-
-/// What Sōzu's main process holds.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct SavedState {
-    /** every record that this version can read */
-    pub requests: Vec<Request>,
-    /** how many it cannot */
-    pub opaque: usize,
-}
-
-/// One life of Sōzu's main process.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Life {
-    /** text, the same text = the same life */
-    pub text: Arc<str>,
-}
-
-impl Life {
-    /** Whether both are the same life; in doubt they are not. */
-    pub fn same(&self, other: &Life) -> bool {
-        self == other
-    }
-}
+pub use answer::{Answer, BulkAnswer, ExchangeError, Refusal, SavedState};
+pub use builder::Builder;
+pub use life::Life;
+pub use pool::Pool;
 
 /// Whether Sōzu answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Sozu {
-    /** not yet asked */
+    /// It was not asked yet.
     Unasked,
-    /** away and why */
+    /// It does not answer.
     Away {
-        /** why */
+        /// Why, and what to do.
         why: String,
     },
-    /** answers */
+    /// It answers, in this life of its main process.
     Here(Life),
-}
-
-/// How to reach Sōzu.
-#[derive(Clone, Debug)]
-pub struct Builder {
-    /** socket */
-    pub command_socket: PathBuf,
-    /** at most so many */
-    pub connections: usize,
-    /** Sōzu's */
-    pub worker_timeout: Duration,
-    /** bytes */
-    pub max_request_bytes: usize,
-    /** ours */
-    pub exchange_directory: PathBuf,
-    /** as Sōzu sees it */
-    pub exchange_directory_in_sozu: Option<PathBuf>,
-}
-
-/// The pool.
-#[derive(Clone)]
-pub struct Pool;
-
-impl Builder {
-    /** Opens nothing yet. */
-    pub fn build(self) -> Pool {
-        Pool
-    }
-}
-
-impl Pool {
-    /// One request alone.
-    pub async fn exchange(&self, _request: Request) -> Result<Answer, ExchangeError> {
-        Err(ExchangeError::NotSent(String::new()))
-    }
-    /// Many as a file.
-    pub async fn bulk(&self, _requests: Vec<Request>) -> Result<BulkAnswer, ExchangeError> {
-        Err(ExchangeError::NotSent(String::new()))
-    }
-    /// Reads back.
-    pub async fn saved_state(&self) -> Result<SavedState, ExchangeError> {
-        Err(ExchangeError::NotSent(String::new()))
-    }
-    /// Whether Sōzu answers, and which life of it.
-    pub fn seen(&self) -> watch::Receiver<Sozu> {
-        watch::channel(Sozu::Unasked).1
-    }
 }

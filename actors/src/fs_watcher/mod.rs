@@ -1,1 +1,26 @@
-//! fs_watcher
+//! The directories that people write into, as sources of the keeper.
+//!
+//! One actor with readings. It owns what every directory needs: events as kicks ([`watch`]),
+//! settling ([`settle`]), complete listings ([`listing`]), and what need not be read again
+//! ([`scan`]). A reading, like [`routes`], is plain functions from files to what they declare.
+//!
+//! A listing goes to the keeper whole. A directory that cannot be listed completely declares
+//! nothing; a file that cannot be understood stands for what it last gave.
+//!
+//! Read in this order: `actor` and `work` (the loop), `scan`, `routes`.
+
+mod actor;
+mod config;
+mod file;
+mod listing;
+mod log_once;
+mod problem;
+mod routes;
+mod scan;
+mod settle;
+mod watch;
+mod word;
+mod work;
+
+pub use actor::FsWatcher;
+pub use config::{Config, Reading};

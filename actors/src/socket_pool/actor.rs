@@ -1,38 +1,204 @@
-//! skeleton
-use actix::{Actor, Context, Handler, ResponseFuture};
-use sozu_socket::{Answer, BulkAnswer, ExchangeError, Pool, SavedState};
+//! The socket pool's shell: a message in, an exchange out.
+
+use std::future::Future;
+
+use actix::{Actor, AsyncContext, Context, Handler, ResponseFuture, WrapFuture};
+use sozu_socket::{Answer, Builder, BulkAnswer, ExchangeError, Pool, SavedState, Sozu};
 use supervisors::Reporter;
+use tokio::sync::watch;
 
-use crate::messages::{Bulk, Exchange, ReadBack};
+use crate::{
+    messages::{Bulk, Exchange, ReadBack},
+    metrics::{self, Outcome},
+};
 
-/// The socket pool's shell.
+/// The socket pool. Its handlers run beside each other: the pool bounds the connections, the
+/// mailbox what waits for one.
 pub struct SocketPool {
-    pub(super) pool: Pool,
-    pub(super) reporter: Reporter,
+    pool: Pool,
+    seen: watch::Sender<Sozu>,
+    reporter: Reporter,
+}
+
+impl SocketPool {
+    pub(super) fn new(pool: Builder, seen: watch::Sender<Sozu>, reporter: Reporter) -> Self {
+        Self {
+            pool: pool.build(),
+            seen,
+            reporter,
+        }
+    }
 }
 
 impl Actor for SocketPool {
     type Context = Context<Self>;
+
+    fn started(&mut self, context: &mut Context<Self>) {
+        let follow = follow(self.pool.seen(), self.seen.clone(), self.reporter.clone());
+        context.spawn(follow.into_actor(self));
+    }
+}
+
+/// Passes on what the pool sees of Sōzu, and says so of this component, as long as the pool lives.
+async fn follow(mut pool: watch::Receiver<Sozu>, seen: watch::Sender<Sozu>, reporter: Reporter) {
+    loop {
+        let now = pool.borrow_and_update().clone();
+        match &now {
+            Sozu::Unasked => reporter.degraded("asks Sōzu", "Sōzu has not answered yet"),
+            Sozu::Away { why } => reporter.degraded("Sōzu is away", why.clone()),
+            Sozu::Here(_) => reporter.running("Sōzu answers"),
+        }
+        pass_on(&seen, now);
+        if pool.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// A fresh pool that has asked nothing yet knows less than the one before it: its `Unasked` is not
+/// news, or a crash of ours would look like an outage of Sōzu.
+fn pass_on(seen: &watch::Sender<Sozu>, now: Sozu) {
+    if now != Sozu::Unasked {
+        seen.send_if_modified(|last| {
+            let news = *last != now;
+            *last = now;
+            news
+        });
+    }
+}
+
+/// Waits for an exchange and counts how it ended.
+async fn counted<T>(
+    exchange: impl Future<Output = Result<T, ExchangeError>>,
+) -> Result<T, ExchangeError> {
+    let result = exchange.await;
+    metrics::sozu_request(outcome(&result));
+    result
+}
+
+fn outcome<T>(result: &Result<T, ExchangeError>) -> Outcome {
+    match result {
+        Ok(_) => Outcome::Ok,
+        Err(ExchangeError::Refused(_)) => Outcome::Refused,
+        Err(ExchangeError::Unknown(_)) => Outcome::Unknown,
+        Err(ExchangeError::NotSent(_) | ExchangeError::TooLarge { .. }) => Outcome::NotSent,
+    }
 }
 
 impl Handler<Exchange> for SocketPool {
     type Result = ResponseFuture<Result<Answer, ExchangeError>>;
+
     fn handle(&mut self, Exchange(request): Exchange, _: &mut Context<Self>) -> Self::Result {
         let pool = self.pool.clone();
-        Box::pin(async move { pool.exchange(request).await })
+        Box::pin(async move { counted(pool.exchange(request)).await })
     }
 }
+
 impl Handler<Bulk> for SocketPool {
     type Result = ResponseFuture<Result<BulkAnswer, ExchangeError>>;
+
     fn handle(&mut self, Bulk(requests): Bulk, _: &mut Context<Self>) -> Self::Result {
         let pool = self.pool.clone();
-        Box::pin(async move { pool.bulk(requests).await })
+        Box::pin(async move { counted(pool.bulk(requests)).await })
     }
 }
+
 impl Handler<ReadBack> for SocketPool {
     type Result = ResponseFuture<Result<SavedState, ExchangeError>>;
+
     fn handle(&mut self, _: ReadBack, _: &mut Context<Self>) -> Self::Result {
         let pool = self.pool.clone();
-        Box::pin(async move { pool.saved_state().await })
+        Box::pin(async move { counted(pool.saved_state()).await })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use sozu_command_lib::proto::command::{ListWorkers, request::RequestType};
+
+    use super::*;
+    use crate::socket_pool::Config;
+
+    fn away(why: &str) -> Sozu {
+        Sozu::Away { why: why.into() }
+    }
+
+    #[test]
+    fn every_end_of_an_exchange_has_its_outcome() {
+        let table: [(Result<(), ExchangeError>, Outcome); 5] = [
+            (Ok(()), Outcome::Ok),
+            (
+                Err(ExchangeError::Refused(Box::default())),
+                Outcome::Refused,
+            ),
+            (
+                Err(ExchangeError::Unknown("no answer".into())),
+                Outcome::Unknown,
+            ),
+            (Err(ExchangeError::NotSent("away".into())), Outcome::NotSent),
+            (
+                Err(ExchangeError::TooLarge { size: 2, limit: 1 }),
+                Outcome::NotSent,
+            ),
+        ];
+        for (result, expected) in table {
+            assert_eq!(outcome(&result), expected, "{result:?}");
+        }
+    }
+
+    #[test]
+    fn a_fresh_pool_takes_nothing_back_and_repeats_nothing() {
+        let (seen, mut watcher) = watch::channel(Sozu::Unasked);
+        pass_on(&seen, away("refused"));
+        assert!(watcher.has_changed().unwrap());
+        assert_eq!(*watcher.borrow_and_update(), away("refused"));
+        pass_on(&seen, Sozu::Unasked);
+        pass_on(&seen, away("refused"));
+        assert!(!watcher.has_changed().unwrap());
+        pass_on(&seen, away("no such file"));
+        assert_eq!(*watcher.borrow(), away("no such file"));
+    }
+
+    #[tokio::test]
+    async fn what_a_pool_sees_is_passed_on_until_it_ends() {
+        let (seen, mut watcher) = watch::channel(Sozu::Unasked);
+        let (pool, pool_seen) = watch::channel(Sozu::Unasked);
+        let following = tokio::spawn(follow(pool_seen, seen, Reporter::detached()));
+        pool.send(away("no such file")).unwrap();
+        watcher.changed().await.unwrap();
+        assert_eq!(*watcher.borrow(), away("no such file"));
+        drop(pool);
+        tokio::time::timeout(Duration::from_secs(10), following)
+            .await
+            .unwrap()
+            .unwrap();
+    }
+
+    #[actix::test]
+    async fn without_sozu_a_request_is_not_sent_and_counted_as_such() {
+        let recorder = metrics::recorder().unwrap();
+        let _guard = ::metrics::set_default_local_recorder(&recorder);
+        let directory = tempfile::tempdir().unwrap();
+        let config = Config {
+            pool: Builder::new(directory.path().join("absent.sock"))
+                .connections(2)
+                .worker_timeout(Duration::from_secs(1))
+                .exchange_directory(directory.path().join("exchange")),
+        };
+        let (seen, _watcher) = watch::channel(Sozu::Unasked);
+        let pool = config.build(seen)(Reporter::detached()).start();
+        let question = RequestType::ListWorkers(ListWorkers {}).into();
+        let answer = pool.send(Exchange(question)).await.unwrap();
+        assert!(
+            matches!(answer, Err(ExchangeError::NotSent(_))),
+            "{answer:?}"
+        );
+        let text = recorder.handle().render();
+        assert!(
+            text.contains("sozu_manager_sozu_requests_total{outcome=\"not_sent\"} 1"),
+            "{text}"
+        );
     }
 }

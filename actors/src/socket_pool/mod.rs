@@ -1,4 +1,11 @@
-//! The only one that talks to Sōzu's socket.
+//! The only one that talks to Sōzu's command socket (the event stream has a connection of its
+//! own).
+//!
+//! A thin shell around [`sozu_socket::Pool`]: it counts how requests end, and tells the rest of
+//! the program whether Sōzu answers and which life of it. It is ready while Sōzu is away.
 
 mod actor;
+mod config;
+
 pub use actor::SocketPool;
+pub use config::Config;

@@ -1,22 +1,399 @@
-//! skeleton
-use actix::{Actor, Context, Handler};
+//! The keeper's shell: messages become events, effects become writes and requests.
 
-use crate::messages::{DeclareError, Declared, Listing, NotListed};
+use std::{
+    collections::HashMap,
+    future::Future,
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
 
-/// The keeper's shell.
-pub struct StateKeeper;
+use actix::{
+    Actor, ActorFutureExt, AsyncContext, Context, Handler, ResponseFuture, SpawnHandle, WrapFuture,
+};
+use sozu_command_lib::proto::command::{
+    Request, RunState, Status, request::RequestType, response_content::ContentType,
+};
+use sozu_socket::{Answer, ExchangeError, Sozu};
+use supervisors::{AskError, Ref, Reporter};
+use tokio::sync::{oneshot, watch};
+
+use super::{
+    Config,
+    answer::Outcome,
+    held::{ReadState, sort_records},
+    journalist::Journalist,
+    keeper::{Acceptance, Effect, Event, Keeper, Now},
+    report::Report,
+    store::{Store, StoreError, Writer},
+};
+use crate::{
+    messages::{Bulk, DeclareError, Declared, Exchange, Listing, NotListed, ReadBack},
+    metrics,
+    socket_pool::SocketPool,
+};
+
+/// How long the pool is waited for beyond its own deadlines: it always answers, unless it dies.
+const POOL_DEADLINE: Duration = Duration::from_secs(600);
+/// How long a database that cannot be opened is left before the next try.
+const OPEN_AGAIN: Duration = Duration::from_secs(1);
+
+type Reply = oneshot::Sender<Result<Declared, DeclareError>>;
+
+/// The state keeper.
+pub struct StateKeeper {
+    config: Config,
+    pool: Ref<SocketPool>,
+    seen: watch::Receiver<Sozu>,
+    report: watch::Sender<Arc<Report>>,
+    reporter: Reporter,
+    began: Instant,
+    /// The rules and the writer, once the database is open.
+    open: Option<(Keeper, Writer)>,
+    replies: HashMap<u64, Reply>,
+    next_reply: u64,
+    tick: Option<SpawnHandle>,
+    database_bytes: u64,
+    journalist: Journalist,
+}
+
+impl StateKeeper {
+    pub(super) fn new(
+        config: Config,
+        pool: Ref<SocketPool>,
+        seen: watch::Receiver<Sozu>,
+        report: watch::Sender<Arc<Report>>,
+        reporter: Reporter,
+    ) -> Self {
+        Self {
+            config,
+            pool,
+            seen,
+            report,
+            reporter,
+            began: Instant::now(),
+            open: None,
+            replies: HashMap::new(),
+            next_reply: 0,
+            tick: None,
+            database_bytes: 0,
+            journalist: Journalist::default(),
+        }
+    }
+
+    fn now(&self) -> Now {
+        Now {
+            at: self.began.elapsed(),
+            wall: SystemTime::now(),
+        }
+    }
+
+    fn open_database(&mut self, context: &mut Context<Self>) {
+        let config = self.config.clone();
+        let opening = tokio::task::spawn_blocking(move || {
+            let mut store = Store::open(&config.state_directory, config.limits)?;
+            let loaded = store.load(SystemTime::now())?;
+            Ok::<_, StoreError>((loaded, store.bytes(), store))
+        });
+        let then = opening.into_actor(self).map(|result, keeper, context| {
+            let opened = match result {
+                Ok(Ok((loaded, bytes, store))) => Writer::start(store)
+                    .map(|writer| (loaded, bytes, writer))
+                    .map_err(|error| error.to_string()),
+                Ok(Err(error)) => Err(error.to_string()),
+                Err(error) => Err(error.to_string()),
+            };
+            match opened {
+                Ok((loaded, bytes, writer)) => {
+                    tracing::info!(
+                        objects = loaded.declarations.len(),
+                        unfinished = loaded.tail.len(),
+                        "The database is open."
+                    );
+                    let rules = Keeper::new(keeper.config.settings.clone(), loaded, keeper.now());
+                    keeper.open = Some((rules, writer));
+                    keeper.database_bytes = bytes;
+                    keeper.follow_sozu(context);
+                }
+                Err(error) => {
+                    keeper
+                        .reporter
+                        .degraded("the database cannot be used", error.clone());
+                    keeper.journalist.trouble(&error);
+                    context.run_later(OPEN_AGAIN, Self::open_database);
+                }
+            }
+        });
+        context.spawn(then);
+    }
+
+    /// Passes on what is seen of Sōzu, now and from now on.
+    fn follow_sozu(&mut self, context: &mut Context<Self>) {
+        let sozu = self.seen.borrow_and_update().clone();
+        self.on(Event::Sozu(sozu), context);
+        let mut seen = self.seen.clone();
+        let changed = async move { seen.changed().await };
+        let then = changed.into_actor(self).map(|result, keeper, context| {
+            // The channel outlives every actor; its end is the program's end.
+            if result.is_ok() {
+                keeper.follow_sozu(context);
+            }
+        });
+        context.spawn(then);
+    }
+
+    fn on(&mut self, event: Event, context: &mut Context<Self>) {
+        let now = self.now();
+        let Some((rules, _)) = &mut self.open else {
+            return;
+        };
+        let effects = rules.on(now, event);
+        for effect in effects {
+            self.carry_out(effect, context);
+        }
+        self.publish(now);
+        self.wake(now, context);
+    }
+
+    fn carry_out(&mut self, effect: Effect, context: &mut Context<Self>) {
+        match effect {
+            Effect::Append { entries, device } => {
+                let written = self.writer(|writer| writer.append(entries, device));
+                self.then(written, context, |result, keeper| {
+                    Event::Appended(keeper.written(result))
+                });
+            }
+            Effect::Accept(acceptance) => {
+                let writing = acceptance.clone();
+                let written = self.writer(|writer| writer.accept(writing));
+                self.then(written, context, move |result, keeper| {
+                    let result = keeper.written(result);
+                    if result.is_ok() {
+                        keeper.tell_verdicts(&acceptance);
+                    }
+                    Event::Accepted(result)
+                });
+            }
+            Effect::Send(requests) => {
+                let answer = send(self.pool.clone(), requests);
+                self.then(answer, context, |outcome, _| Event::Sent(outcome));
+            }
+            Effect::AskStatus => {
+                let answer = ask_status(self.pool.clone());
+                self.then(answer, context, |workers, _| Event::Status(workers));
+            }
+            Effect::ReadBack => {
+                let state = read_back(self.pool.clone());
+                self.then(state, context, |(state, took), _| Event::Read(state, took));
+            }
+            Effect::Reply(to, result) => {
+                if let Some(reply) = self.replies.remove(&to) {
+                    // A watcher that went away lists again.
+                    let _ = reply.send(result);
+                }
+            }
+            Effect::Restored { took } => {
+                metrics::restoration("new_life", took);
+                tracing::info!(?took, "Sōzu holds all that is wanted, in this life of it.");
+            }
+        }
+    }
+
+    /// Waits for `future` and takes what it says as the next event.
+    fn then<F>(
+        &self,
+        future: F,
+        context: &mut Context<Self>,
+        event: impl FnOnce(F::Output, &mut Self) -> Event + 'static,
+    ) where
+        F: Future + 'static,
+    {
+        let then = future.into_actor(self).map(|output, keeper, context| {
+            let event = event(output, keeper);
+            keeper.on(event, context);
+        });
+        context.spawn(then);
+    }
+
+    fn writer<A>(&self, ask: A) -> impl Future<Output = Result<u64, String>> + use<A>
+    where
+        A: FnOnce(&Writer) -> oneshot::Receiver<Result<u64, StoreError>>,
+    {
+        let written = self.open.as_ref().map(|(_, writer)| ask(writer));
+        let written = written.ok_or_else(|| "the database is not open".to_owned());
+        async move {
+            match written?.await {
+                Ok(result) => result.map_err(|error| error.to_string()),
+                Err(_) => Err("the writing thread is gone".to_owned()),
+            }
+        }
+    }
+
+    fn written(&mut self, result: Result<u64, String>) -> Result<(), String> {
+        match result {
+            Ok(bytes) => {
+                self.database_bytes = bytes;
+                Ok(())
+            }
+            Err(error) => {
+                self.journalist.trouble(&error);
+                Err(error)
+            }
+        }
+    }
+
+    fn tell_verdicts(&mut self, acceptance: &Acceptance) {
+        for verdict in &acceptance.verdicts {
+            self.journalist.verdict(verdict);
+        }
+    }
+
+    fn publish(&mut self, now: Now) {
+        let Some((rules, _)) = &self.open else {
+            return;
+        };
+        let mut report = rules.report(now);
+        report.database_bytes = self.database_bytes;
+        let (detail, error) = rules.word(now);
+        self.journalist.report(&report);
+        match error {
+            Some(error) => self.reporter.degraded(detail, error),
+            None => self.reporter.running(detail),
+        }
+        self.report.send_if_modified(|last| {
+            let news = **last != report;
+            if news {
+                *last = Arc::new(report);
+            }
+            news
+        });
+    }
+
+    fn wake(&mut self, now: Now, context: &mut Context<Self>) {
+        if let Some(tick) = self.tick.take() {
+            context.cancel_future(tick);
+        }
+        let Some((rules, _)) = &self.open else {
+            return;
+        };
+        let pause = rules
+            .wake_at(now)
+            .saturating_sub(now.at)
+            .max(Duration::from_millis(1));
+        self.tick = Some(context.run_later(pause, |keeper, context| {
+            keeper.tick = None;
+            keeper.on(Event::Tick, context);
+        }));
+    }
+}
 
 impl Actor for StateKeeper {
     type Context = Context<Self>;
+
+    fn started(&mut self, context: &mut Context<Self>) {
+        self.reporter
+            .degraded("starting", "the database is being read");
+        self.open_database(context);
+    }
 }
 
 impl Handler<Listing> for StateKeeper {
-    type Result = actix::ResponseFuture<Result<Declared, DeclareError>>;
-    fn handle(&mut self, _: Listing, _: &mut Context<Self>) -> Self::Result {
-        Box::pin(async { Err(DeclareError::Starting) })
+    type Result = ResponseFuture<Result<Declared, DeclareError>>;
+
+    fn handle(&mut self, listing: Listing, context: &mut Context<Self>) -> Self::Result {
+        if self.open.is_none() {
+            return Box::pin(async { Err(DeclareError::Starting) });
+        }
+        let (sender, receiver) = oneshot::channel();
+        let reply = self.next_reply;
+        self.next_reply += 1;
+        self.replies.insert(reply, sender);
+        self.on(Event::Listing { listing, reply }, context);
+        Box::pin(async move { receiver.await.unwrap_or(Err(DeclareError::Starting)) })
     }
 }
+
 impl Handler<NotListed> for StateKeeper {
     type Result = ();
-    fn handle(&mut self, _: NotListed, _: &mut Context<Self>) {}
+
+    fn handle(&mut self, message: NotListed, context: &mut Context<Self>) {
+        self.on(Event::NotListed(message.source), context);
+    }
+}
+
+async fn send(pool: Ref<SocketPool>, mut requests: Vec<Request>) -> Outcome {
+    let alone = if requests.len() == 1 {
+        requests.pop()
+    } else {
+        None
+    };
+    match alone {
+        Some(request) => match exchange(&pool, request).await {
+            Ok(_) => Outcome::Ok { skipped: 0 },
+            Err(error) => Outcome::Failed(error),
+        },
+        None => match asked(pool.ask(Bulk(requests), POOL_DEADLINE).await) {
+            Ok(answer) => Outcome::Ok {
+                skipped: answer.skipped,
+            },
+            Err(error) => Outcome::Failed(error),
+        },
+    }
+}
+
+async fn exchange(pool: &Ref<SocketPool>, request: Request) -> Result<Answer, ExchangeError> {
+    asked(pool.ask(Exchange(request), POOL_DEADLINE).await)
+}
+
+/// A pool that died with the request leaves its outcome unknown, as a broken connection does.
+fn asked<T>(answer: Result<Result<T, ExchangeError>, AskError>) -> Result<T, ExchangeError> {
+    match answer {
+        Ok(result) => result,
+        Err(AskError::Unknown) => Err(ExchangeError::Unknown(
+            "the socket pool crashed meanwhile".to_owned(),
+        )),
+        Err(error) => Err(ExchangeError::NotSent(format!("the socket pool: {error}"))),
+    }
+}
+
+async fn ask_status(pool: Ref<SocketPool>) -> Result<Vec<(u32, bool)>, ExchangeError> {
+    let answer = exchange(&pool, RequestType::Status(Status {}).into()).await?;
+    let Some(ContentType::Workers(workers)) = answer.content.and_then(|it| it.content_type) else {
+        return Err(ExchangeError::Unknown(
+            "Sōzu's status lists no workers".to_owned(),
+        ));
+    };
+    let answers = |state| {
+        matches!(
+            RunState::try_from(state),
+            Ok(RunState::Running | RunState::Stopping)
+        )
+    };
+    let running = workers
+        .vec
+        .iter()
+        .filter(|worker| worker.run_state != RunState::Stopped as i32);
+    Ok(running
+        .map(|worker| (worker.id, answers(worker.run_state)))
+        .collect())
+}
+
+async fn read_back(pool: Ref<SocketPool>) -> (Result<ReadState, ExchangeError>, Duration) {
+    let began = Instant::now();
+    let state = asked(pool.ask(ReadBack, POOL_DEADLINE).await);
+    let took = began.elapsed();
+    let sorted = match state {
+        Ok(saved) => tokio::task::spawn_blocking(move || {
+            if saved.opaque > 0 {
+                tracing::debug!(
+                    records = saved.opaque,
+                    "Sōzu holds records that this version cannot read; they are left alone."
+                );
+            }
+            sort_records(saved.requests)
+        })
+        .await
+        .map_err(|error| ExchangeError::Unknown(error.to_string())),
+        Err(error) => Err(error),
+    };
+    (sorted, took)
 }

@@ -41,6 +41,14 @@ impl Kind {
         Kind::UdpFrontend,
     ];
 
+    /// Whether Sōzu keys it by a route of a listener, without the cluster.
+    pub const fn is_frontend(self) -> bool {
+        matches!(
+            self,
+            Kind::HttpFrontend | Kind::HttpsFrontend | Kind::TcpFrontend | Kind::UdpFrontend
+        )
+    }
+
     /// The name in metrics, in the database and in texts.
     pub const fn name(self) -> &'static str {
         match self {
@@ -269,21 +277,78 @@ impl Object {
         .into())
     }
 
-    /// The request that puts a certificate in the place of the one with `old` as fingerprint, in
-    /// one step. `None` for every other kind.
-    pub fn replace_certificate(&self, old: &str) -> Option<Request> {
-        let Object::Certificate(add) = self else {
-            return None;
-        };
-        Some(
-            RequestType::ReplaceCertificate(ReplaceCertificate {
-                address: add.address,
-                new_certificate: add.certificate.clone(),
-                old_fingerprint: old.to_owned(),
-                new_expired_at: add.expired_at,
-            })
-            .into(),
-        )
+    /// The request that makes Sōzu hold `self` where it holds another object under the same key,
+    /// if one request can. A frontend cannot be replaced: it is removed and added.
+    pub fn replace(&self) -> Option<Request> {
+        match self {
+            Object::Certificate(add) => {
+                let Ok(old_fingerprint) = fingerprint(add) else {
+                    return None;
+                };
+                Some(
+                    RequestType::ReplaceCertificate(ReplaceCertificate {
+                        address: add.address,
+                        new_certificate: add.certificate.clone(),
+                        old_fingerprint: old_fingerprint.to_string(),
+                        new_expired_at: add.expired_at,
+                    })
+                    .into(),
+                )
+            }
+            Object::Cluster(_) | Object::Backend(_) => Some(self.add()),
+            _ => None,
+        }
+    }
+
+    /// The form in which Sōzu stores the object, so that what is declared compares equal to what
+    /// is read back (`ConfigState::dispatch` of sozu-command-lib 2.3.3: sorted ALPN, lower-case
+    /// server names, a certificate's names taken from its leaf where none are given).
+    #[must_use]
+    pub fn canonical(mut self) -> Self {
+        match &mut self {
+            Object::TcpFrontend(front) => {
+                front.alpn.sort();
+                front.alpn.dedup();
+                front.sni = front.sni.take().map(|sni| sni.to_ascii_lowercase());
+            }
+            Object::Certificate(add) => {
+                // A leaf that cannot be read has no key either and is refused for that.
+                let _ = add.certificate.apply_overriding_names();
+            }
+            _ => {}
+        }
+        self
+    }
+
+    /// Whether Sōzu would serve the same. A certificate's private key is left out: it follows from
+    /// the leaf, and what comes from the database lacks it.
+    pub fn same(&self, other: &Object) -> bool {
+        match (self, other) {
+            (Object::Certificate(a), Object::Certificate(b)) => {
+                a.address == b.address
+                    && a.expired_at == b.expired_at
+                    && a.certificate.certificate == b.certificate.certificate
+                    && a.certificate.certificate_chain == b.certificate.certificate_chain
+                    && a.certificate.versions == b.certificate.versions
+                    && a.certificate.names == b.certificate.names
+            }
+            _ => self == other,
+        }
+    }
+
+    /// Whether the object lacks what Sōzu needs to serve it: the private key of a certificate,
+    /// which is never stored where a file has it.
+    pub fn is_keyless(&self) -> bool {
+        matches!(self, Object::Certificate(add) if add.certificate.key.is_empty())
+    }
+
+    /// The object as the database may hold it: without a private key that a file has.
+    pub fn without_private_key(&self) -> Object {
+        let mut object = self.clone();
+        if let Object::Certificate(add) = &mut object {
+            add.certificate.key.clear();
+        }
+        object
     }
 
     /// The cluster that the object is, or belongs to. A frontend without one denies.
@@ -324,6 +389,39 @@ fn fingerprint(add: &AddCertificate) -> Result<Arc<str>, KeyError> {
     }
 }
 
+/// The key that a request touches, for the verbs that add or remove one object.
+///
+/// # Errors
+/// As [`Object::key`].
+pub fn key_of(request: &RequestType) -> Option<Result<Key, KeyError>> {
+    if let Some(object) = Object::added_by(request) {
+        return Some(object.key());
+    }
+    Some(Ok(match request {
+        RequestType::RemoveCertificate(remove) => Key::Certificate {
+            address: remove.address.into(),
+            fingerprint: remove.fingerprint.to_ascii_lowercase().into(),
+        },
+        RequestType::RemoveCluster(id) => Key::Cluster(id.as_str().into()),
+        RequestType::RemoveBackend(backend) => Key::Backend {
+            cluster: backend.cluster_id.as_str().into(),
+            id: backend.backend_id.as_str().into(),
+            address: backend.address.into(),
+        },
+        RequestType::RemoveHttpFrontend(front)
+        | RequestType::RemoveHttpFrontendWithHeaderPredicates(front) => {
+            Key::HttpFrontend(front.to_string().into())
+        }
+        RequestType::RemoveHttpsFrontend(front)
+        | RequestType::RemoveHttpsFrontendWithHeaderPredicates(front) => {
+            Key::HttpsFrontend(front.to_string().into())
+        }
+        RequestType::RemoveTcpFrontend(front) => tcp_key(front),
+        RequestType::RemoveUdpFrontend(front) => Key::UdpFrontend(front.address.into()),
+        _ => return None,
+    }))
+}
+
 fn tcp_key(front: &RequestTcpFrontend) -> Key {
     let mut alpn = front.alpn.clone();
     alpn.sort();
@@ -335,5 +433,53 @@ fn tcp_key(front: &RequestTcpFrontend) -> Key {
             .as_deref()
             .map(|sni| sni.to_ascii_lowercase().into()),
         alpn,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state_keeper::examples::{backend, cluster, http, tcp};
+
+    #[test]
+    fn every_object_and_its_removal_stand_under_one_key() {
+        for object in [
+            cluster("a"),
+            backend("a", "a-1", 1),
+            http("a", "a.example"),
+            tcp("a", "A.example"),
+        ] {
+            let key = object.key().unwrap();
+            let remove = object.remove().unwrap().request_type.unwrap();
+            assert_eq!(key_of(&remove).unwrap().unwrap(), key);
+            let add = object.add().request_type.unwrap();
+            assert_eq!(key_of(&add).unwrap().unwrap(), key);
+            assert_eq!(Object::added_by(&add), Some(object));
+        }
+    }
+
+    #[test]
+    fn a_frontend_key_leaves_the_cluster_out() {
+        assert_eq!(
+            http("a", "a.example").key().unwrap(),
+            http("b", "a.example").key().unwrap()
+        );
+    }
+
+    #[test]
+    fn two_backends_of_one_id_have_two_keys() {
+        assert_ne!(
+            backend("a", "a-1", 1).key().unwrap(),
+            backend("a", "a-1", 2).key().unwrap()
+        );
+    }
+
+    #[test]
+    fn the_canonical_form_is_what_sozu_stores() {
+        let Object::TcpFrontend(front) = tcp("a", "A.Example").canonical() else {
+            panic!("a TCP frontend stays one")
+        };
+        assert_eq!(front.sni.as_deref(), Some("a.example"));
+        assert_eq!(front.alpn, ["h2", "http/1.1"]);
     }
 }

@@ -1,7 +1,44 @@
-//! The keeper of the desired state.
+//! The keeper of the desired state: the only writer of what should be, and the only one that
+//! decides what Sōzu is sent.
+//!
+//! What it promises: a crash anywhere loses nothing and applies nothing twice; no receipt is false;
+//! what Sōzu holds is known, not assumed. A change goes
+//! *admit once → log → fold → plan → send → meaning → verdict → accepted set*.
+//! Nothing is sent before its entry is on disk. After a crash the unfinished tail of the log is
+//! folded again over the accepted sets, and each of its entries counts as one with an unknown
+//! outcome: Sōzu is read, and the difference is sent.
+//!
+//! To read in this order: [`key`], [`declared`], [`listing`], [`admit`], [`guard`], [`desired`],
+//! [`log`], [`held`], [`plan`], [`gate`], [`answer`], [`verdict`]; then [`keeper`] with its parts
+//! `intake`, `outcome`, `reading`, `reporting`; then the shell: [`store`], `actor`. Only the shell
+//! knows actix and SQLite.
 
 mod actor;
+pub mod admit;
+pub mod answer;
+mod config;
+pub mod declared;
+pub mod desired;
+#[cfg(test)]
+mod examples;
+pub mod gate;
+pub mod guard;
+pub mod held;
+mod intake;
+mod journalist;
+pub mod keeper;
 pub mod key;
+pub mod listing;
+pub mod log;
+mod outcome;
+pub mod plan;
+mod reading;
 pub mod report;
+mod reporting;
+#[cfg(test)]
+mod sim;
+pub mod store;
+pub mod verdict;
 
 pub use actor::StateKeeper;
+pub use config::Config;

@@ -1,0 +1,41 @@
+//! What a watcher is told.
+
+use std::{path::PathBuf, sync::Arc};
+
+use supervisors::{Ref, Reporter};
+use tokio::sync::watch;
+
+use super::FsWatcher;
+use crate::{
+    messages::SourceName,
+    state_keeper::{StateKeeper, report::Report},
+};
+
+/// How the files of a directory are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reading {
+    /// `*.toml` with Sōzu's `[clusters.ID]`, `*.json` as `sozu state save` writes it.
+    Routes,
+}
+
+/// One directory as a source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// The source's name, bare.
+    pub source: SourceName,
+    /// The directory. It need not be there yet.
+    pub directory: PathBuf,
+    /// How its files are read.
+    pub reading: Reading,
+}
+
+impl Config {
+    /// Makes the factory of the actor's lives. Opens nothing.
+    pub fn build(
+        self,
+        keeper: Ref<StateKeeper>,
+        report: watch::Receiver<Arc<Report>>,
+    ) -> impl Fn(Reporter) -> FsWatcher + Send + Sync + 'static {
+        move |reporter| FsWatcher::new(self.clone(), keeper.clone(), report.clone(), reporter)
+    }
+}

@@ -1,0 +1,376 @@
+//! The loop: wait for a kick or the clock, look at the directory, declare what differs, say how
+//! it stands.
+
+use std::{collections::BTreeSet, panic::resume_unwind, sync::Arc, time::Duration};
+
+use supervisors::AskError;
+use tokio::{
+    select,
+    sync::watch::Receiver,
+    task::spawn_blocking,
+    time::{Instant, sleep_until},
+};
+use tracing::{debug, info, warn};
+
+use super::{
+    config::{Config, Reading},
+    listing::ListError,
+    log_once::{Line, LogOnce},
+    scan::{Scan, Scanner},
+    settle::Settle,
+    watch::Watch,
+    word::{Known, Word, problems, word},
+};
+use crate::{
+    messages::{DeclareError, Declared, FileContent, ListedFile, Listing, NotListed},
+    state_keeper::report::{Listeners, Report, SourceReport},
+};
+
+/// So long the keeper has for a listing: it writes it to disk before it answers.
+pub(super) const ASK_WITHIN: Duration = Duration::from_secs(30);
+/// A listing is sent again at every so many rescans, whatever was acknowledged.
+const SENT_AGAIN_EVERY: u32 = 10;
+/// Changes are told in the log so often at most.
+const TOLD_EVERY: Duration = Duration::from_secs(60);
+const FIRST_RETRY: Duration = Duration::from_secs(1);
+const LAST_RETRY: Duration = Duration::from_secs(10);
+
+/// How often the directory is read though nothing told of a change.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pace {
+    /// While it is watched: events can be lost, and some file systems send none.
+    pub(super) watched: Duration,
+    /// While it is not.
+    pub(super) unwatched: Duration,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self {
+            watched: Duration::from_secs(30),
+            unwatched: Duration::from_secs(5),
+        }
+    }
+}
+
+/// Who takes listings.
+pub(super) trait Keeper {
+    fn declare(
+        &self,
+        listing: Listing,
+    ) -> impl Future<Output = Result<Result<Declared, DeclareError>, AskError>>;
+    fn not_listed(&self, not_listed: NotListed) -> impl Future<Output = Result<(), AskError>>;
+}
+
+/// One life of a watcher.
+pub(super) struct Work<K> {
+    config: Config,
+    pub(super) pace: Pace,
+    keeper: K,
+    report: Receiver<Arc<Report>>,
+    /// The keeper may be gone for good; its last report goes on counting.
+    report_ended: bool,
+    say: Box<dyn Fn(Word)>,
+
+    /// As last known: Sōzu's absence does not take them away.
+    listeners: Option<Arc<Listeners>>,
+    scan: Result<Scan, String>,
+    unwatched: Option<String>,
+    /// What the keeper has on disk.
+    acknowledged: Option<Vec<ListedFile>>,
+    not_taken: Option<String>,
+    retry: Option<(Instant, Duration)>,
+    rescans: u32,
+    last_rescan: Instant,
+    /// What the keeper said of the source when it was last told.
+    told: Option<SourceReport>,
+    log: LogOnce,
+    changes_untold: usize,
+    told_at: Option<Instant>,
+}
+
+/// What blocks, and so goes to a thread and comes back.
+struct Disk {
+    watch: Watch,
+    scanner: Scanner,
+}
+
+/// Why the directory is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cause {
+    /// Something may have changed.
+    Kick,
+    /// It is time.
+    Rescan,
+}
+
+impl<K: Keeper> Work<K> {
+    pub(super) fn new(
+        config: Config,
+        keeper: K,
+        report: Receiver<Arc<Report>>,
+        say: Box<dyn Fn(Word)>,
+    ) -> Self {
+        Self {
+            config,
+            pace: Pace::default(),
+            keeper,
+            report,
+            report_ended: false,
+            say,
+            listeners: None,
+            scan: Err("the directory was not read yet".to_owned()),
+            unwatched: None,
+            acknowledged: None,
+            not_taken: None,
+            retry: None,
+            rescans: 0,
+            last_rescan: Instant::now(),
+            told: None,
+            log: LogOnce::default(),
+            changes_untold: 0,
+            told_at: None,
+        }
+    }
+
+    /// Never ends by itself.
+    pub(super) async fn run(mut self) {
+        let Reading::Routes = self.config.reading;
+        let directory = std::path::absolute(&self.config.directory)
+            .unwrap_or_else(|_| self.config.directory.clone());
+        let mut disk = blocking(move || Disk {
+            watch: Watch::new(&directory),
+            scanner: Scanner::new(&directory),
+        })
+        .await;
+        let mut cause = Cause::Rescan;
+        loop {
+            if cause == Cause::Rescan {
+                self.last_rescan = Instant::now();
+            }
+            disk = self.look(disk, cause).await;
+            self.tell();
+            cause = self.wait(&disk.watch).await;
+        }
+    }
+
+    fn interval(&self) -> Duration {
+        // A directory that is not there may come back where no watch tells it.
+        if self.unwatched.is_some() || self.scan.is_err() {
+            self.pace.unwatched
+        } else {
+            self.pace.watched
+        }
+    }
+
+    /// Looks at the directory once and declares it, if it says something else than before.
+    async fn look(&mut self, mut disk: Disk, cause: Cause) -> Disk {
+        let listeners = self.report.borrow_and_update().listeners.clone();
+        if listeners.is_some() {
+            self.listeners = listeners;
+        }
+        let Some(listeners) = self.listeners.clone() else {
+            return disk;
+        };
+        let retry = cause == Cause::Rescan;
+        let (disk_again, unwatched, scan) = blocking(move || {
+            let unwatched = disk.watch.arm().err();
+            let scan = disk.scanner.scan(&listeners, retry);
+            (disk, unwatched, scan)
+        })
+        .await;
+        self.unwatched = unwatched;
+        if retry {
+            self.rescans = self.rescans.wrapping_add(1);
+        }
+        match scan {
+            Ok(scan) => self.declare(scan, retry).await,
+            Err(error) => self.not_listed(&error).await,
+        }
+        disk_again
+    }
+
+    async fn declare(&mut self, scan: Scan, rescan: bool) {
+        let known = self.acknowledged.as_ref().is_some_and(|acknowledged| {
+            acknowledged.len() == scan.files.len()
+                && acknowledged
+                    .iter()
+                    .zip(&scan.files)
+                    .all(|(a, b)| same(a, b))
+        });
+        let again = rescan && (self.rescans.is_multiple_of(SENT_AGAIN_EVERY) || !self.reported());
+        let listing = Listing {
+            source: self.config.source.clone(),
+            device: scan.device,
+            files: scan.files.clone(),
+        };
+        self.scan = Ok(scan);
+        if known && !again {
+            self.taken();
+            return;
+        }
+        let files = listing.files.clone();
+        match self.keeper.declare(listing).await {
+            Ok(Ok(declared)) => {
+                debug!(source = %self.config.source, changes = declared.changes, "the keeper took the listing");
+                self.acknowledged = Some(files);
+                self.changes_untold += declared.changes;
+                self.taken();
+            }
+            Ok(Err(error)) => self.refused(error.to_string()),
+            Err(error) => self.refused(format!(
+                "the keeper did not take the listing ({error}); it is tried again"
+            )),
+        }
+    }
+
+    async fn not_listed(&mut self, error: &ListError) {
+        let why = error.to_string();
+        self.scan = Err(why.clone());
+        self.acknowledged = None;
+        let not_listed = NotListed {
+            source: self.config.source.clone(),
+            why,
+        };
+        match self.keeper.not_listed(not_listed).await {
+            Ok(()) => self.taken(),
+            Err(error) => self.refused(format!(
+                "the keeper was not told that the directory is not listed ({error}); it is tried again"
+            )),
+        }
+    }
+
+    fn taken(&mut self) {
+        self.not_taken = None;
+        self.retry = None;
+    }
+
+    fn refused(&mut self, why: String) {
+        let delay = match self.retry {
+            Some((_, delay)) => (delay * 2).min(LAST_RETRY),
+            None => FIRST_RETRY,
+        };
+        self.not_taken = Some(why);
+        self.acknowledged = None;
+        self.retry = Some((Instant::now() + delay, delay));
+    }
+
+    /// Whether the keeper knows of the source.
+    fn reported(&self) -> bool {
+        self.report
+            .borrow()
+            .sources
+            .contains_key(&self.config.source)
+    }
+
+    /// Waits until the directory is to be looked at again. Meanwhile what the keeper says of
+    /// the source is passed on.
+    async fn wait(&mut self, watch: &Watch) -> Cause {
+        // Kicks do not postpone it: what is wrong is tried again however busy the directory is.
+        let rescan_at = self.last_rescan + self.interval();
+        loop {
+            let retry_at = self.retry.map_or(rescan_at, |(at, _)| at);
+            select! {
+                () = watch.kicked() => return settled(watch).await,
+                () = sleep_until(rescan_at) => return Cause::Rescan,
+                () = sleep_until(retry_at), if self.retry.is_some() => return Cause::Kick,
+                changed = self.report.changed(), if !self.report_ended => {
+                    self.report_ended = changed.is_err();
+                    let listeners = self.report.borrow_and_update().listeners.clone();
+                    if listeners.is_some() && listeners != self.listeners {
+                        return Cause::Kick;
+                    }
+                    if self.source() != self.told {
+                        self.tell();
+                    }
+                }
+            }
+        }
+    }
+
+    fn source(&self) -> Option<SourceReport> {
+        self.report
+            .borrow()
+            .sources
+            .get(&self.config.source)
+            .cloned()
+    }
+
+    /// Says how it stands, in `/health` and in the log.
+    fn tell(&mut self) {
+        let now = Instant::now();
+        let source = self.source();
+        self.told.clone_from(&source);
+        if self.listeners.is_none() {
+            (self.say)(Word::Degraded(
+                "waits for Sōzu".to_owned(),
+                "Sōzu's listeners are not known yet: the files are read once it has answered"
+                    .to_owned(),
+            ));
+            return;
+        }
+        let known = Known {
+            scan: self.scan.as_ref().ok(),
+            not_listed: self.scan.as_ref().err().map(String::as_str),
+            unwatched: self.unwatched.as_deref(),
+            not_taken: self.not_taken.as_deref(),
+            source: source.as_ref(),
+        };
+        (self.say)(word(&known));
+        let name = &self.config.source;
+        let texts: BTreeSet<String> = problems(&known).into_iter().collect();
+        for line in self.log.stand(now, texts) {
+            match line {
+                Line::Warning { text, folded: 0 } => warn!(source = %name, "{text}"),
+                Line::Warning { text, folded } => warn!(source = %name, folded, "{text}"),
+                Line::Over { text } => info!(source = %name, was = text, "a problem is over"),
+            }
+        }
+        let due = self.told_at.is_none_or(|at| now >= at + TOLD_EVERY);
+        if let (Ok(scan), true, true) = (&self.scan, due, self.changes_untold > 0) {
+            info!(
+                source = %name,
+                files = scan.files.len(),
+                objects = scan.objects,
+                changes = self.changes_untold,
+                "the directory was declared"
+            );
+            self.changes_untold = 0;
+            self.told_at = Some(now);
+        }
+    }
+}
+
+/// Waits for the end of a burst of kicks.
+async fn settled(watch: &Watch) -> Cause {
+    let mut settle = Settle::new(Instant::now());
+    loop {
+        select! {
+            () = watch.kicked() => settle.kick(Instant::now()),
+            () = sleep_until(settle.due()) => return Cause::Kick,
+        }
+    }
+}
+
+/// Whether two files say the same. Unchanged ones share their objects.
+fn same(a: &ListedFile, b: &ListedFile) -> bool {
+    a.path == b.path
+        && match (&a.content, &b.content) {
+            (FileContent::Objects(a), FileContent::Objects(b)) => Arc::ptr_eq(a, b) || a == b,
+            (FileContent::Unreadable(a), FileContent::Unreadable(b)) => a == b,
+            _ => false,
+        }
+}
+
+/// Runs what blocks on a thread for it. Its panic is ours: the supervisor starts another life.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(error) if error.is_panic() => resume_unwind(error.into_panic()),
+        // The runtime is shutting down, and nothing runs on.
+        Err(_) => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,52 @@
+//! What the HTTP server needs.
+
+use std::{net::TcpListener, sync::Arc, time::Instant};
+
+use actix_web::web;
+use metrics_exporter_prometheus::PrometheusHandle;
+use sozu_socket::Sozu;
+use supervisors::{Health, Ref, Reporter};
+use tokio::sync::watch;
+
+use super::{HttpServer, routes::Site};
+use crate::{metrics_scraper::MetricsScraper, state_keeper::report::Report};
+
+/// The settings of the HTTP server beyond its address, which is bound before it is built: none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Config {}
+
+/// What the HTTP server shows and asks.
+pub struct Deps {
+    /// Bound once, for all lives: a restart refuses no connection.
+    pub listener: Arc<TcpListener>,
+    /// The whole tree's health.
+    pub health: Health,
+    /// What the keeper says.
+    pub report: watch::Receiver<Arc<Report>>,
+    /// Whether Sōzu answers.
+    pub seen: watch::Receiver<Sozu>,
+    /// Whether the keeper's conditions count for `/readyz`: there is a source, and what is wanted
+    /// is applied rather than only observed.
+    pub has_sources: bool,
+    /// Who asks Sōzu at a scrape.
+    pub scraper: Ref<MetricsScraper>,
+    /// What was counted. Each life keeps it up.
+    pub metrics: PrometheusHandle,
+}
+
+impl Config {
+    /// The factory of the actor's lives. The uptime that `/health` tells begins here.
+    pub fn build(self, deps: Deps) -> impl Fn(Reporter) -> HttpServer + Send + Sync + 'static {
+        let site = web::Data::new(Site {
+            begun: Instant::now(),
+            health: deps.health,
+            report: deps.report,
+            seen: deps.seen,
+            has_sources: deps.has_sources,
+            scraper: deps.scraper,
+            metrics: deps.metrics,
+        });
+        let listener = deps.listener;
+        move |reporter| HttpServer::new(listener.clone(), site.clone(), reporter)
+    }
+}

@@ -1,0 +1,370 @@
+//! Every metric of our own: its name, its kind, its help. And how the actors count.
+//!
+//! Two ways lead to `/metrics`. What is counted as it happens ([`RECORDED`]) goes through the
+//! `metrics` crate to the exporter, by the functions below. What is a view of a moment (components,
+//! conditions, objects) is written at each scrape by the HTTP server, because the exporter drops a
+//! series only after an idle time, and what is gone must leave at once.
+
+use std::{sync::OnceLock, time::Duration};
+
+use metrics_exporter_prometheus::{
+    BuildError, Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
+};
+
+use crate::messages::SourceName;
+
+/// What a metric is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Type {
+    /// It only grows; its name ends in `_total`.
+    Counter,
+    /// It goes up and down.
+    Gauge,
+    /// Observations counted in buckets with these upper bounds, in seconds, ascending.
+    Histogram(&'static [f64]),
+}
+
+/// One metric family.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Metric {
+    /// Its full name.
+    pub name: &'static str,
+    /// What it is.
+    pub kind: Type,
+    /// What it tells, for people.
+    pub help: &'static str,
+}
+
+impl Metric {
+    const fn counter(name: &'static str, help: &'static str) -> Self {
+        Self {
+            name,
+            kind: Type::Counter,
+            help,
+        }
+    }
+
+    const fn gauge(name: &'static str, help: &'static str) -> Self {
+        Self {
+            name,
+            kind: Type::Gauge,
+            help,
+        }
+    }
+
+    const fn histogram(name: &'static str, buckets: &'static [f64], help: &'static str) -> Self {
+        Self {
+            name,
+            kind: Type::Histogram(buckets),
+            help,
+        }
+    }
+}
+
+/// From a request on an idle machine to a worker that stalls.
+const SHORT: &[f64] = &[
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
+];
+/// From a handful of routes to hundreds of thousands.
+const LONG: &[f64] = &[
+    0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0,
+];
+
+/// `{version}`: always 1.
+pub const BUILD_INFO: Metric = Metric::gauge(
+    "sozu_manager_build_info",
+    "Always 1; the label is the version that runs.",
+);
+/// `{component,state}`.
+pub const COMPONENT_STATE: Metric = Metric::gauge(
+    "sozu_manager_component_state",
+    "1 for the state that the component is in, 0 for every other one.",
+);
+/// `{component,reason}`.
+pub const COMPONENT_RESTARTS: Metric = Metric::counter(
+    "sozu_manager_component_restarts_total",
+    "Restarts of the component since this process started, by reason.",
+);
+/// `{condition}`.
+pub const READY: Metric = Metric::gauge(
+    "sozu_manager_ready",
+    "1 for each condition of /readyz that holds, 0 for one that does not.",
+);
+/// `{source,kind}`.
+pub const OBJECTS: Metric = Metric::gauge(
+    "sozu_manager_objects",
+    "Objects that the source owns, by kind.",
+);
+/// `{difference,kind}`.
+pub const DRIFT_OBJECTS: Metric = Metric::gauge(
+    "sozu_manager_drift_objects",
+    "Objects in which Sōzu differs from what is wanted, by difference and kind.",
+);
+/// `{kind}`.
+pub const FOREIGN_OBJECTS: Metric = Metric::gauge(
+    "sozu_manager_foreign_objects",
+    "Objects that Sōzu holds and no source has an opinion about, by kind; they are left alone.",
+);
+/// `{source}`.
+pub const UNSERVABLE_OBJECTS: Metric = Metric::gauge(
+    "sozu_manager_unservable_objects",
+    "Objects of the source that cannot be sent just now; they are tried again.",
+);
+/// `{source}`.
+pub const ORPHANED_OBJECTS: Metric = Metric::gauge(
+    "sozu_manager_orphaned_objects",
+    "Objects that are still served although their source left the configuration.",
+);
+/// `{source}`.
+pub const HELD_REMOVALS: Metric = Metric::gauge(
+    "sozu_manager_held_removals",
+    "Objects whose removal waits for a person.",
+);
+/// Without labels.
+pub const LAST_PROOF: Metric = Metric::gauge(
+    "sozu_manager_last_proof_timestamp_seconds",
+    "When Sōzu was last read and found to hold what is wanted, in seconds since 1970.",
+);
+/// `{source}`.
+pub const SOURCE_LAST_CHANGE: Metric = Metric::gauge(
+    "sozu_manager_source_last_change_timestamp_seconds",
+    "When the last change of the source became final, in seconds since 1970.",
+);
+/// Without labels.
+pub const DATABASE_SIZE: Metric =
+    Metric::gauge("sozu_manager_database_size_bytes", "Size of the database.");
+/// `{outcome}`: see [`Outcome`].
+pub const SOZU_REQUESTS: Metric = Metric::counter(
+    "sozu_manager_sozu_requests_total",
+    "Requests to Sōzu's command socket by outcome; a bulk of many is one.",
+);
+/// Without labels.
+pub const SCRAPE_DURATION: Metric = Metric::histogram(
+    "sozu_manager_scrape_duration_seconds",
+    SHORT,
+    "Time to answer a scrape, Sōzu's answer included.",
+);
+/// `{source,verdict}`.
+pub const CHANGES: Metric = Metric::counter(
+    "sozu_manager_changes_total",
+    "Changes that became final, by source and verdict.",
+);
+/// `{source}`.
+pub const CHANGE_APPLY_DURATION: Metric = Metric::histogram(
+    "sozu_manager_change_apply_duration_seconds",
+    SHORT,
+    "Time from taking a change to Sōzu's OK.",
+);
+/// `{cause}`.
+pub const RESTORATIONS: Metric = Metric::counter(
+    "sozu_manager_restorations_total",
+    "Times that Sōzu was given back what it should hold, by cause.",
+);
+/// Without labels.
+pub const RESTORATION_DURATION: Metric = Metric::histogram(
+    "sozu_manager_restoration_duration_seconds",
+    LONG,
+    "Time from noticing that Sōzu lacks what it should hold to its holding it.",
+);
+/// Without labels.
+pub const SOZU_UP: Metric = Metric::gauge(
+    "sozu_up",
+    "1 if Sōzu's main process answered this scrape, else 0.",
+);
+/// Without labels; only while Sōzu answers.
+pub const SOZU_WORKERS: Metric = Metric::gauge(
+    "sozu_workers",
+    "Workers that run, by the word of Sōzu's main process.",
+);
+/// Without labels, as the four after it: what Prometheus' own client libraries tell of a process.
+pub const PROCESS_CPU: Metric = Metric::counter(
+    "process_cpu_seconds_total",
+    "User and system CPU time spent, in seconds.",
+);
+/// Without labels.
+pub const PROCESS_MEMORY: Metric = Metric::gauge(
+    "process_resident_memory_bytes",
+    "Resident memory size in bytes.",
+);
+/// Without labels.
+pub const PROCESS_OPEN_FDS: Metric =
+    Metric::gauge("process_open_fds", "Number of open file descriptors.");
+/// Without labels.
+pub const PROCESS_START: Metric = Metric::gauge(
+    "process_start_time_seconds",
+    "When the process started, in seconds since 1970.",
+);
+
+/// What the exporter renders.
+pub const RECORDED: [Metric; 6] = [
+    SOZU_REQUESTS,
+    SCRAPE_DURATION,
+    CHANGES,
+    CHANGE_APPLY_DURATION,
+    RESTORATIONS,
+    RESTORATION_DURATION,
+];
+
+/// How a request to Sōzu ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Sōzu said `OK`.
+    Ok,
+    /// Sōzu said `FAILURE`.
+    Refused,
+    /// Sent, and not answered.
+    Unknown,
+    /// Never sent.
+    NotSent,
+}
+
+impl Outcome {
+    /// Every outcome.
+    pub const ALL: [Outcome; 4] = [
+        Outcome::Ok,
+        Outcome::Refused,
+        Outcome::Unknown,
+        Outcome::NotSent,
+    ];
+
+    /// The name in metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Outcome::Ok => "ok",
+            Outcome::Refused => "refused",
+            Outcome::Unknown => "unknown",
+            Outcome::NotSent => "not_sent",
+        }
+    }
+}
+
+/// A request to Sōzu ended.
+pub fn sozu_request(outcome: Outcome) {
+    ::metrics::counter!(SOZU_REQUESTS.name, "outcome" => outcome.name()).increment(1);
+}
+
+/// A scrape was answered.
+pub fn scrape(took: Duration) {
+    ::metrics::histogram!(SCRAPE_DURATION.name).record(took);
+}
+
+/// A change of a source became final. Verdicts are the final ones of the keeper, by name.
+pub fn change(source: &SourceName, verdict: &'static str) {
+    ::metrics::counter!(
+        CHANGES.name, "source" => source.as_str().to_owned(), "verdict" => verdict
+    )
+    .increment(1);
+}
+
+/// Sōzu said OK to a change of a source, so long after it was taken.
+pub fn change_applied(source: &SourceName, took: Duration) {
+    ::metrics::histogram!(CHANGE_APPLY_DURATION.name, "source" => source.as_str().to_owned())
+        .record(took);
+}
+
+/// Sōzu holds again what it should, so long after the cause was noticed.
+pub fn restoration(cause: &'static str, took: Duration) {
+    ::metrics::counter!(RESTORATIONS.name, "cause" => cause).increment(1);
+    ::metrics::histogram!(RESTORATION_DURATION.name).record(took);
+}
+
+/// Makes the exporter the recorder of this process, once; later calls return the same handle.
+///
+/// The HTTP server runs the handle's upkeep. Without one that does, do not install: the functions
+/// of this module then do nothing, where otherwise the histograms' observations would pile up.
+pub fn install() -> PrometheusHandle {
+    static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
+    HANDLE
+        .get_or_init(|| {
+            // Only an empty list of buckets is an error, and ours are constants that a test checks.
+            let recorder = recorder().unwrap_or_else(|_| PrometheusBuilder::new().build_recorder());
+            let handle = recorder.handle();
+            if ::metrics::set_global_recorder(recorder).is_err() {
+                tracing::error!("Another metrics recorder is installed; ours stay at zero.");
+            }
+            describe();
+            handle
+        })
+        .clone()
+}
+
+/// The exporter with our buckets.
+pub(crate) fn recorder() -> Result<PrometheusRecorder, BuildError> {
+    let mut builder = PrometheusBuilder::new();
+    for metric in RECORDED {
+        if let Type::Histogram(buckets) = metric.kind {
+            builder =
+                builder.set_buckets_for_metric(Matcher::Full(metric.name.to_owned()), buckets)?;
+        }
+    }
+    Ok(builder.build_recorder())
+}
+
+/// Tells the recorder the help of every metric, and begins those at zero whose labels are known
+/// beforehand: an increase from nothing is seen by no alert.
+pub(crate) fn describe() {
+    for metric in RECORDED {
+        match metric.kind {
+            Type::Counter => ::metrics::describe_counter!(metric.name, metric.help),
+            Type::Gauge => ::metrics::describe_gauge!(metric.name, metric.help),
+            Type::Histogram(_) => ::metrics::describe_histogram!(metric.name, metric.help),
+        }
+    }
+    for outcome in Outcome::ALL {
+        ::metrics::counter!(SOZU_REQUESTS.name, "outcome" => outcome.name()).increment(0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_recorded_metric_comes_out_with_its_help_and_its_buckets() {
+        let recorder = recorder().unwrap();
+        let handle = recorder.handle();
+        ::metrics::with_local_recorder(&recorder, || {
+            describe();
+            let source = SourceName::new("local");
+            sozu_request(Outcome::Refused);
+            scrape(Duration::from_millis(3));
+            change(&source, "applied");
+            change(&source, "applied");
+            change_applied(&source, Duration::from_millis(20));
+            restoration("new_life", Duration::from_secs(700));
+        });
+        let text = handle.render();
+        for metric in RECORDED {
+            assert!(
+                text.contains(&format!("# HELP {} {}\n", metric.name, metric.help)),
+                "{} has no help:\n{text}",
+                metric.name
+            );
+        }
+        for line in [
+            "sozu_manager_sozu_requests_total{outcome=\"refused\"} 1",
+            "sozu_manager_sozu_requests_total{outcome=\"not_sent\"} 0",
+            "sozu_manager_changes_total{source=\"local\",verdict=\"applied\"} 2",
+            "sozu_manager_restorations_total{cause=\"new_life\"} 1",
+            "sozu_manager_scrape_duration_seconds_bucket{le=\"0.0025\"} 0",
+            "sozu_manager_scrape_duration_seconds_bucket{le=\"0.005\"} 1",
+            "sozu_manager_change_apply_duration_seconds_bucket{source=\"local\",le=\"0.025\"} 1",
+            "sozu_manager_restoration_duration_seconds_bucket{le=\"600\"} 0",
+            "sozu_manager_restoration_duration_seconds_bucket{le=\"+Inf\"} 1",
+            "sozu_manager_restoration_duration_seconds_sum 700",
+        ] {
+            assert!(text.lines().any(|l| l == line), "no {line} in\n{text}");
+        }
+    }
+
+    #[test]
+    fn installing_twice_gives_the_same_exporter() {
+        let first = install();
+        let second = install();
+        change(&SourceName::new("twice"), "skipped");
+        for handle in [first, second] {
+            let text = handle.render();
+            assert!(text.contains("source=\"twice\""), "{text}");
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! What an answer of Sōzu means. The words are those of Sōzu 2.3.3, measured or read in its source
+//! (`src/command/requests.rs`).
+
+use sozu_socket::ExchangeError;
+
+/// What came back for a batch.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outcome {
+    /// `OK`, with the number of entries that were skipped.
+    Ok {
+        /// By Sōzu's own count.
+        skipped: usize,
+    },
+    /// Anything else.
+    Failed(ExchangeError),
+}
+
+/// What it means for the batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Meaning {
+    /// The main process and every worker have it.
+    Applied,
+    /// Some entries were not taken; reading back tells which.
+    Skipped,
+    /// Refused, alone: nothing changed.
+    RefusedByMain(String),
+    /// Refused, alone, by every worker: the main process took a frontend back and kept the rest.
+    RefusedByWorkers(String),
+    /// Never will be sent.
+    TooLarge(String),
+    /// Workers refused some entries, or a record could not be read: reading back tells which
+    /// frontends are held; the rest is tried in smaller batches.
+    PartlyRefused(String),
+    /// Nothing was sent, or Sōzu could not open the file: try again later.
+    NotTaken(String),
+    /// The main process may hold it, some workers, none; and it may still change its mind.
+    Unknown(String),
+}
+
+/// Sorts what came back for a batch of `requests` requests, sent while `workers` workers ran.
+pub fn meaning(requests: usize, workers: usize, outcome: &Outcome) -> Meaning {
+    let error = match outcome {
+        Outcome::Ok { skipped: 0 } => return Meaning::Applied,
+        Outcome::Ok { .. } => return Meaning::Skipped,
+        Outcome::Failed(error) => error,
+    };
+    match error {
+        ExchangeError::NotSent(why) => Meaning::NotTaken(why.clone()),
+        ExchangeError::TooLarge { .. } => Meaning::TooLarge(error.to_string()),
+        ExchangeError::Unknown(why) => Meaning::Unknown(why.clone()),
+        ExchangeError::Refused(refusal) if requests == 1 => alone(&refusal.message, workers),
+        ExchangeError::Refused(refusal) => bulk(&refusal.message),
+    }
+}
+
+fn alone(words: &str, workers: usize) -> Meaning {
+    if let Some(reason) = words.strip_prefix("could not apply request on the main process state") {
+        return Meaning::RefusedByMain(reason.trim_start_matches([':', ' ']).to_owned());
+    }
+    let answers = worker_answers(words);
+    let all_refused = !answers.is_empty()
+        && answers.len() >= workers
+        && answers.iter().all(|answer| *answer != "OK");
+    if all_refused {
+        Meaning::RefusedByWorkers(words.to_owned())
+    } else {
+        Meaning::Unknown(words.to_owned())
+    }
+}
+
+fn bulk(words: &str) -> Meaning {
+    if words.starts_with("Cannot find file") || words.starts_with("Cannot open file") {
+        return Meaning::NotTaken(format!(
+            "{words}; Sōzu must be able to read the exchange directory"
+        ));
+    }
+    let unreadable = words.starts_with("Error consuming load state message")
+        || words.starts_with("saved state parse error")
+        || words.starts_with("message too big");
+    if unreadable || words.contains("timed out: false") {
+        Meaning::PartlyRefused(words.to_owned())
+    } else {
+        Meaning::Unknown(words.to_owned())
+    }
+}
+
+/// The workers' words in `1: found no listener, 0: OK`, in which a worker names itself.
+fn worker_answers(words: &str) -> Vec<&str> {
+    let mut answers: Vec<&str> = Vec::new();
+    let mut rest = words;
+    while let Some(text) = after_worker_id(rest) {
+        let end = text
+            .match_indices(", ")
+            .map(|(at, _)| at)
+            .find(|at| after_worker_id(&text[at + 2..]).is_some())
+            .unwrap_or(text.len());
+        answers.push(&text[..end]);
+        rest = text.get(end + 2..).unwrap_or("");
+    }
+    answers
+}
+
+fn after_worker_id(text: &str) -> Option<&str> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    (digits > 0).then(|| text[digits..].strip_prefix(": "))?
+}
+
+#[cfg(test)]
+mod tests {
+    use sozu_socket::Refusal;
+
+    use super::*;
+
+    fn refused(words: &str) -> Outcome {
+        Outcome::Failed(ExchangeError::Refused(Box::new(Refusal {
+            message: words.to_owned(),
+            ..Refusal::default()
+        })))
+    }
+
+    #[test]
+    fn every_answer_has_its_meaning() {
+        let unknown = |words: &str| Meaning::Unknown(words.to_owned());
+        let not_found = "1: found no listener at a, b, 0: found no listener at a, b";
+        let table = [
+            (1, Outcome::Ok { skipped: 0 }, Meaning::Applied),
+            (9, Outcome::Ok { skipped: 3 }, Meaning::Skipped),
+            (
+                1,
+                refused("could not apply request on the main process state: bad name"),
+                Meaning::RefusedByMain("bad name".to_owned()),
+            ),
+            (1, refused(not_found), Meaning::RefusedByWorkers(not_found.to_owned())),
+            (1, refused("1: OK"), unknown("1: OK")),
+            (1, refused("1: no, 0: OK"), unknown("1: no, 0: OK")),
+            (1, refused("1: no"), unknown("1: no")),
+            (1, refused("something else"), unknown("something else")),
+            (
+                9,
+                refused("Error consuming load state message"),
+                Meaning::PartlyRefused("Error consuming load state message".to_owned()),
+            ),
+            (
+                9,
+                refused("loading state: 16 ok messages, 2 errors, timed out: false, reverted entries: 1"),
+                Meaning::PartlyRefused(
+                    "loading state: 16 ok messages, 2 errors, timed out: false, reverted entries: 1".to_owned(),
+                ),
+            ),
+            (
+                9,
+                refused("loading state: 9 ok messages, 0 errors, timed out: true, reverted entries: 0"),
+                unknown("loading state: 9 ok messages, 0 errors, timed out: true, reverted entries: 0"),
+            ),
+            (
+                9,
+                Outcome::Failed(ExchangeError::Unknown("no answer".to_owned())),
+                unknown("no answer"),
+            ),
+            (
+                1,
+                Outcome::Failed(ExchangeError::NotSent("away".to_owned())),
+                Meaning::NotTaken("away".to_owned()),
+            ),
+        ];
+        for (requests, outcome, expected) in table {
+            assert_eq!(meaning(requests, 2, &outcome), expected);
+        }
+    }
+
+    #[test]
+    fn a_file_that_sozu_cannot_open_was_not_taken() {
+        let outcome = refused("Cannot open file at path /x: Permission denied");
+        assert!(matches!(meaning(2, 2, &outcome), Meaning::NotTaken(_)));
+    }
+}

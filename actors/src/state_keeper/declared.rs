@@ -1,0 +1,302 @@
+//! Declared sets and their merge.
+//!
+//! Each source says of a key [`Stance::Present`], [`Stance::Absent`] or [`Stance::Kept`]. What is
+//! wanted of the key is derived from that, never stored: the object of the eldest source that
+//! says Present or Kept; else nothing, if some source says Absent; else there is no opinion.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    path::PathBuf,
+    sync::Arc,
+    time::SystemTime,
+};
+
+use super::key::{Key, Kind, Object};
+use crate::messages::SourceName;
+
+/// What a source says of a key.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Stance {
+    /// The source wants the object.
+    Present,
+    /// The source removed it.
+    Absent {
+        /// When; kept for 30 days.
+        at: SystemTime,
+        /// The life of Sōzu that was read without the object since then. If that same life holds
+        /// it later, somebody put it there on purpose.
+        unseen_in: Option<Arc<str>>,
+    },
+    /// The source let go and we have not.
+    Kept(Why),
+}
+
+/// Why an object is kept although its source let go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// The guard holds its removal under this id.
+    Hold(Arc<str>),
+    /// Others still have frontends or backends in the cluster.
+    StillUsed,
+}
+
+/// One source's word on one key.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Declaration {
+    /// What it says.
+    pub stance: Stance,
+    /// The object, for Present and Kept.
+    pub object: Option<Arc<Object>>,
+    /// The file that says so, for a directory.
+    pub origin: Option<Arc<PathBuf>>,
+    /// The log entry with which the source began to want the object: the lowest is the eldest.
+    pub since: u64,
+}
+
+impl Declaration {
+    /// The object, if the declaration stands for one.
+    fn standing(&self) -> Option<&Arc<Object>> {
+        match self.stance {
+            Stance::Present | Stance::Kept(_) => self.object.as_ref(),
+            Stance::Absent { .. } => None,
+        }
+    }
+}
+
+/// What one declaration counts for.
+#[derive(Default)]
+struct Count {
+    stands: bool,
+    hold: Option<Arc<str>>,
+}
+
+impl Count {
+    fn of(declaration: &Declaration) -> Self {
+        Self {
+            stands: declaration.standing().is_some(),
+            hold: match &declaration.stance {
+                Stance::Kept(Why::Hold(id)) => Some(id.clone()),
+                _ => None,
+            },
+        }
+    }
+}
+
+/// What is wanted of a key.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Wanted {
+    /// This object, of this owner.
+    Object(Arc<Object>, SourceName),
+    /// Nothing may stand there.
+    Nothing,
+    /// Nobody has an opinion: what Sōzu holds there is foreign.
+    NoOpinion,
+}
+
+/// The declared sets of all sources, the log's tail included.
+#[derive(Default)]
+pub struct Declared {
+    keys: HashMap<Key, Vec<(SourceName, Declaration)>>,
+    objects: BTreeMap<SourceName, BTreeMap<Kind, usize>>,
+    holds: BTreeMap<SourceName, BTreeMap<Arc<str>, usize>>,
+}
+
+impl Declared {
+    /// What `source` says of `key`.
+    pub fn get(&self, key: &Key, source: &SourceName) -> Option<&Declaration> {
+        self.keys
+            .get(key)?
+            .iter()
+            .find(|(name, _)| name == source)
+            .map(|(_, declaration)| declaration)
+    }
+
+    /// What every source says of `key`.
+    pub fn all(&self, key: &Key) -> &[(SourceName, Declaration)] {
+        self.keys.get(key).map_or(&[], Vec::as_slice)
+    }
+
+    /// Puts `declaration` in the place of what `source` said of `key`, which is returned.
+    pub fn set(
+        &mut self,
+        key: &Key,
+        source: &SourceName,
+        declaration: Option<Declaration>,
+    ) -> Option<Declaration> {
+        let says = self.keys.entry(key.clone()).or_default();
+        let place = says.iter().position(|(name, _)| name == source);
+        let after = declaration.as_ref().map(Count::of).unwrap_or_default();
+        let before = match (place, declaration) {
+            (Some(at), Some(declaration)) => Some(std::mem::replace(&mut says[at].1, declaration)),
+            (Some(at), None) => Some(says.remove(at).1),
+            (None, Some(declaration)) => {
+                says.push((source.clone(), declaration));
+                None
+            }
+            (None, None) => None,
+        };
+        if says.is_empty() {
+            self.keys.remove(key);
+        }
+        self.tally(source, key.kind(), &after, true);
+        let gone = before.as_ref().map(Count::of).unwrap_or_default();
+        self.tally(source, key.kind(), &gone, false);
+        before
+    }
+
+    /// What is wanted of `key`.
+    pub fn wanted(&self, key: &Key) -> Wanted {
+        let says = self.all(key);
+        let eldest = says
+            .iter()
+            .filter_map(|(source, declaration)| {
+                Some((declaration.since, source, declaration.standing()?))
+            })
+            .min_by_key(|(since, ..)| *since);
+        match eldest {
+            Some((_, source, object)) => Wanted::Object(object.clone(), source.clone()),
+            None if says.is_empty() => Wanted::NoOpinion,
+            None => Wanted::Nothing,
+        }
+    }
+
+    /// Every key of which somebody says something.
+    pub fn keys(&self) -> impl Iterator<Item = &Key> {
+        self.keys.keys()
+    }
+
+    /// All that `source` says.
+    pub fn of<'a>(
+        &'a self,
+        source: &'a SourceName,
+    ) -> impl Iterator<Item = (&'a Key, &'a Declaration)> {
+        self.keys.iter().filter_map(move |(key, says)| {
+            let (_, declaration) = says.iter().find(|(name, _)| name == source)?;
+            Some((key, declaration))
+        })
+    }
+
+    fn tally(&mut self, source: &SourceName, kind: Kind, count: &Count, more: bool) {
+        let turn = |place: &mut usize| *place = if more { *place + 1 } else { *place - 1 };
+        if count.stands {
+            turn(
+                self.objects
+                    .entry(source.clone())
+                    .or_default()
+                    .entry(kind)
+                    .or_default(),
+            );
+        }
+        if let Some(id) = &count.hold {
+            let holds = self.holds.entry(source.clone()).or_default();
+            turn(holds.entry(id.clone()).or_default());
+            holds.retain(|_, objects| *objects > 0);
+        }
+    }
+
+    /// The holds of each source, with how many objects each keeps.
+    pub fn holds(&self, source: &SourceName) -> impl Iterator<Item = (&Arc<str>, usize)> {
+        let holds = self.holds.get(source).into_iter().flatten();
+        holds.map(|(id, objects)| (id, *objects))
+    }
+
+    /// How many objects each source stands for, by kind.
+    pub fn objects(&self) -> &BTreeMap<SourceName, BTreeMap<Kind, usize>> {
+        &self.objects
+    }
+
+    /// How many objects `source` stands for.
+    pub fn count(&self, source: &SourceName) -> usize {
+        self.objects
+            .get(source)
+            .map_or(0, |kinds| kinds.values().sum())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state_keeper::examples::cluster;
+
+    fn says(stance: Stance, since: u64, sticky: bool) -> Option<Declaration> {
+        let mut object = cluster("a");
+        if let Object::Cluster(cluster) = &mut object {
+            cluster.sticky_session = sticky;
+        }
+        Some(Declaration {
+            stance,
+            object: Some(Arc::new(object)),
+            origin: None,
+            since,
+        })
+    }
+
+    fn absent() -> Stance {
+        Stance::Absent {
+            at: SystemTime::UNIX_EPOCH,
+            unseen_in: None,
+        }
+    }
+
+    #[test]
+    fn what_is_wanted_is_the_eldest_word_that_stands() {
+        let key = cluster("a").key().unwrap();
+        let (x, y) = (SourceName::new("x"), SourceName::new("y"));
+        let hold = Stance::Kept(Why::Hold("h".into()));
+        // (x, y, owner or what)
+        let table: [(
+            Option<Declaration>,
+            Option<Declaration>,
+            Result<&str, Wanted>,
+        ); 7] = [
+            (None, None, Err(Wanted::NoOpinion)),
+            (says(absent(), 1, true), None, Err(Wanted::Nothing)),
+            (says(Stance::Present, 2, true), None, Ok("x")),
+            (
+                says(Stance::Present, 2, true),
+                says(Stance::Present, 1, false),
+                Ok("y"),
+            ),
+            (
+                says(absent(), 1, true),
+                says(Stance::Present, 2, false),
+                Ok("y"),
+            ),
+            (
+                says(hold, 1, true),
+                says(Stance::Present, 2, false),
+                Ok("x"),
+            ),
+            (
+                says(absent(), 1, true),
+                says(absent(), 2, true),
+                Err(Wanted::Nothing),
+            ),
+        ];
+        for (row, (x_says, y_says, expected)) in table.into_iter().enumerate() {
+            let mut declared = Declared::default();
+            declared.set(&key, &x, x_says);
+            declared.set(&key, &y, y_says);
+            match (declared.wanted(&key), expected) {
+                (Wanted::Object(_, owner), Ok(name)) => {
+                    assert_eq!(owner.as_str(), name, "row {row}")
+                }
+                (wanted, expected) => assert_eq!(Err(wanted), expected, "row {row}"),
+            }
+        }
+    }
+
+    #[test]
+    fn counts_follow_what_stands() {
+        let key = cluster("a").key().unwrap();
+        let x = SourceName::new("x");
+        let mut declared = Declared::default();
+        declared.set(&key, &x, says(Stance::Present, 1, true));
+        declared.set(&key, &x, says(Stance::Present, 1, false));
+        assert_eq!(declared.count(&x), 1);
+        declared.set(&key, &x, says(absent(), 1, false));
+        assert_eq!(declared.count(&x), 0);
+        declared.set(&key, &x, None);
+        assert_eq!(declared.keys().count(), 0);
+    }
+}

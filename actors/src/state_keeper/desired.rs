@@ -1,0 +1,223 @@
+//! What would stand in Sōzu if everything were sent: what is wanted, and what is foreign.
+//!
+//! It is folded into a `ConfigState`, so that a change meets Sōzu's own checks before it is sent.
+
+use std::collections::HashMap;
+
+use sozu_command_lib::state::{ConfigState, StateError};
+
+use super::{
+    declared::{Declaration, Declared, Wanted},
+    held::Belief,
+    key::{Key, Object},
+};
+use crate::messages::SourceName;
+
+/// The declared sets, and the state that they come to.
+#[derive(Default)]
+pub struct Desired {
+    declared: Declared,
+    state: ConfigState,
+    /// Frontends and backends per cluster.
+    users: HashMap<String, usize>,
+}
+
+impl Desired {
+    /// The declared sets.
+    pub fn declared(&self) -> &Declared {
+        &self.declared
+    }
+
+    /// What would stand under `key`: what is wanted, or else what Sōzu holds there.
+    fn stands(&self, key: &Key, belief: &Belief) -> Option<std::sync::Arc<Object>> {
+        match self.declared.wanted(key) {
+            Wanted::Object(object, _) => Some(object),
+            Wanted::Nothing => None,
+            Wanted::NoOpinion => belief.held(key).object().cloned(),
+        }
+    }
+
+    /// Lets `source` say `declaration` of `key`. Returns what it said before.
+    ///
+    /// # Errors
+    /// With the reason, if Sōzu's own checks refuse what would then stand. Nothing changed then.
+    pub fn declare(
+        &mut self,
+        key: &Key,
+        source: &SourceName,
+        declaration: Option<Declaration>,
+        belief: &Belief,
+    ) -> Result<Option<Declaration>, String> {
+        let from = self.stands(key, belief);
+        let before = self.declared.set(key, source, declaration);
+        let to = self.stands(key, belief);
+        match self.turn(from.as_deref(), to.as_deref()) {
+            Ok(()) => Ok(before),
+            Err(reason) => {
+                self.declared.set(key, source, before);
+                Err(reason)
+            }
+        }
+    }
+
+    /// What Sōzu holds under `key` changed from `from` to `to`: if it is foreign, it stands.
+    pub fn observe(&mut self, key: &Key, from: Option<&Object>, to: Option<&Object>) {
+        if self.declared.wanted(key) == Wanted::NoOpinion {
+            // Sōzu holds it: what our own checks say of it together with our wishes is no matter.
+            let _ = self.turn(from, to);
+        }
+    }
+
+    /// How many frontends and backends name the cluster.
+    pub fn users(&self, cluster: &str) -> usize {
+        self.users.get(cluster).copied().unwrap_or(0)
+    }
+
+    /// Whether the cluster would stand.
+    pub fn has_cluster(&self, cluster: &str) -> bool {
+        self.state.clusters.contains_key(cluster)
+    }
+
+    fn turn(&mut self, from: Option<&Object>, to: Option<&Object>) -> Result<(), String> {
+        if let (Some(from), Some(to)) = (from, to) {
+            if from.same(to) {
+                return Ok(());
+            }
+            if let Some(replace) = to.replace() {
+                return self
+                    .state
+                    .dispatch(&replace)
+                    .map_err(|error| explain(&error));
+            }
+        }
+        if let Some(from) = from {
+            // A foreign object that our checks did not take stands in Sōzu, not in this state.
+            let remove = from.remove().map_err(|error| error.to_string())?;
+            if self.state.dispatch(&remove).is_ok() {
+                self.count(from, false);
+            }
+        }
+        if let Some(to) = to {
+            if let Err(error) = self.state.dispatch(&to.add()) {
+                if let Some(from) = from
+                    && self.state.dispatch(&from.add()).is_ok()
+                {
+                    self.count(from, true);
+                }
+                return Err(explain(&error));
+            }
+            self.count(to, true);
+        }
+        Ok(())
+    }
+
+    fn count(&mut self, object: &Object, more: bool) {
+        let Some(cluster) = object
+            .cluster()
+            .filter(|_| !matches!(object, Object::Cluster(_)))
+        else {
+            return;
+        };
+        if more {
+            *self.users.entry(cluster.to_owned()).or_default() += 1;
+        } else if let Some(count) = self.users.get_mut(cluster) {
+            *count -= 1;
+            if *count == 0 {
+                self.users.remove(cluster);
+            }
+        }
+    }
+}
+
+/// Sōzu's reason in words that name the object; `StateError`'s own hide every name.
+fn explain(error: &StateError) -> String {
+    match error {
+        StateError::ClusterNotFound { cluster_id, .. } => {
+            format!("its cluster `{cluster_id}` is not known; declare the cluster too")
+        }
+        StateError::Exists { .. } => {
+            "Sōzu has another object there that it cannot tell from this one; remove one of them"
+                .to_owned()
+        }
+        StateError::InvalidTcpFrontend { reason, .. } => reason.clone(),
+        StateError::UdpFrontendAddressTaken {
+            address,
+            current_cluster_id,
+            ..
+        } => format!(
+            "the UDP listener {address} serves cluster `{current_cluster_id}` already; a UDP listener serves one"
+        ),
+        StateError::FrontendConversion { error, .. } => error.clone(),
+        other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::state_keeper::{
+        declared::Stance,
+        examples::{backend, cluster, http},
+    };
+
+    fn present(object: Object) -> (Key, Option<Declaration>) {
+        (
+            object.key().unwrap(),
+            Some(Declaration {
+                stance: Stance::Present,
+                object: Some(Arc::new(object)),
+                origin: None,
+                since: 1,
+            }),
+        )
+    }
+
+    #[test]
+    fn a_refused_declaration_changes_nothing() {
+        let (belief, source) = (Belief::default(), SourceName::new("s"));
+        let mut desired = Desired::default();
+        let (key, declaration) = present(backend("unknown", "u-1", 1));
+        let reason = desired
+            .declare(&key, &source, declaration, &belief)
+            .unwrap_err();
+        assert!(reason.contains("`unknown`"), "{reason}");
+        assert!(desired.declared().get(&key, &source).is_none());
+        assert_eq!(desired.users("unknown"), 0);
+    }
+
+    #[test]
+    fn a_repointed_frontend_counts_for_its_new_cluster() {
+        let (belief, source) = (Belief::default(), SourceName::new("s"));
+        let mut desired = Desired::default();
+        for object in [
+            cluster("a"),
+            cluster("b"),
+            http("a", "x.example"),
+            http("b", "x.example"),
+        ] {
+            let (key, declaration) = present(object);
+            desired
+                .declare(&key, &source, declaration, &belief)
+                .unwrap();
+        }
+        assert_eq!((desired.users("a"), desired.users("b")), (0, 1));
+    }
+
+    #[test]
+    fn what_is_foreign_stands_until_somebody_has_an_opinion() {
+        let source = SourceName::new("s");
+        let mut desired = Desired::default();
+        let mut belief = Belief::default();
+        let foreign = Arc::new(cluster("theirs"));
+        let key = foreign.key().unwrap();
+        belief.replace([(key.clone(), foreign.clone())].into());
+        desired.observe(&key, None, Some(&foreign));
+        let (key, declaration) = present(backend("theirs", "t-1", 1));
+        desired
+            .declare(&key, &source, declaration, &belief)
+            .unwrap();
+        assert_eq!(desired.users("theirs"), 1);
+    }
+}

@@ -1,0 +1,50 @@
+//! Small objects for the tests of the rules.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use sozu_command_lib::proto::command::{
+    AddBackend, Cluster, PathRule, RequestHttpFrontend, RequestTcpFrontend, RulePosition,
+};
+
+use super::key::Object;
+
+pub(crate) const HTTP: SocketAddr =
+    SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
+pub(crate) const TCP: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9000);
+
+pub(crate) fn cluster(id: &str) -> Object {
+    Object::Cluster(Cluster {
+        cluster_id: id.to_owned(),
+        ..Cluster::default()
+    })
+}
+
+pub(crate) fn backend(cluster: &str, id: &str, port: u16) -> Object {
+    Object::Backend(AddBackend {
+        cluster_id: cluster.to_owned(),
+        backend_id: id.to_owned(),
+        address: SocketAddr::from((Ipv4Addr::LOCALHOST, port)).into(),
+        ..AddBackend::default()
+    })
+}
+
+pub(crate) fn http(cluster: &str, hostname: &str) -> Object {
+    Object::HttpFrontend(RequestHttpFrontend {
+        cluster_id: Some(cluster.to_owned()),
+        address: HTTP.into(),
+        hostname: hostname.to_owned(),
+        path: PathRule::prefix("/"),
+        position: RulePosition::Tree.into(),
+        ..RequestHttpFrontend::default()
+    })
+}
+
+pub(crate) fn tcp(cluster: &str, sni: &str) -> Object {
+    Object::TcpFrontend(RequestTcpFrontend {
+        cluster_id: cluster.to_owned(),
+        address: TCP.into(),
+        sni: Some(sni.to_owned()),
+        alpn: vec!["http/1.1".to_owned(), "h2".to_owned()],
+        ..RequestTcpFrontend::default()
+    })
+}

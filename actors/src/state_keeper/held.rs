@@ -1,0 +1,148 @@
+//! The belief: what Sōzu holds under a key. In memory only; a start reads it.
+
+use std::{collections::HashMap, collections::HashSet, net::SocketAddr, sync::Arc};
+
+use sozu_command_lib::proto::command::{Request, request::RequestType};
+
+use super::{
+    key::{Key, Object},
+    report::{Listeners, Protocol},
+};
+
+/// What Sōzu holds under a key, as far as we know.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Held {
+    /// Nobody knows: a request's outcome is unknown, or this life of Sōzu was not read yet.
+    Unknown,
+    /// Nothing.
+    Nothing,
+    /// This object.
+    Object(Arc<Object>),
+}
+
+impl Held {
+    /// The object, if one is known to be there.
+    pub fn object(&self) -> Option<&Arc<Object>> {
+        match self {
+            Held::Object(object) => Some(object),
+            Held::Unknown | Held::Nothing => None,
+        }
+    }
+}
+
+/// What Sōzu's main process holds.
+#[derive(Default)]
+pub struct Belief {
+    read: bool,
+    held: HashMap<Key, Arc<Object>>,
+    unknown: HashSet<Key>,
+}
+
+impl Belief {
+    /// Whether this life of Sōzu was read at least once.
+    pub fn is_read(&self) -> bool {
+        self.read
+    }
+
+    /// What Sōzu holds under `key`.
+    pub fn held(&self, key: &Key) -> Held {
+        if !self.read || self.unknown.contains(key) {
+            return Held::Unknown;
+        }
+        self.held
+            .get(key)
+            .map_or(Held::Nothing, |object| Held::Object(object.clone()))
+    }
+
+    /// Sōzu answered for `key`: it holds `object`, or nothing.
+    pub fn learn(&mut self, key: &Key, object: Option<Arc<Object>>) {
+        self.unknown.remove(key);
+        match object {
+            Some(object) => self.held.insert(key.clone(), object),
+            None => self.held.remove(key),
+        };
+    }
+
+    /// The outcome of a request that touched `key` is unknown.
+    pub fn forget(&mut self, key: &Key) {
+        self.unknown.insert(key.clone());
+    }
+
+    /// Another life of Sōzu: nothing is known.
+    pub fn forget_all(&mut self) {
+        *self = Self::default();
+    }
+
+    /// All of it was read; returns what was believed before.
+    pub fn replace(&mut self, held: HashMap<Key, Arc<Object>>) -> HashMap<Key, Arc<Object>> {
+        self.read = true;
+        self.unknown.clear();
+        std::mem::replace(&mut self.held, held)
+    }
+
+    /// Every key under which something is known to stand.
+    pub fn keys(&self) -> impl Iterator<Item = &Key> {
+        self.held.keys()
+    }
+}
+
+/// A state that was read back, sorted into objects and listeners.
+#[derive(Debug, Default)]
+pub struct ReadState {
+    /// By key.
+    pub held: HashMap<Key, Arc<Object>>,
+    /// By address.
+    pub listeners: Listeners,
+}
+
+/// Sorts the records of a saved state. A certificate that this version cannot read has no key and
+/// is left out: it can be nobody's but a stranger's.
+pub fn sort_records(records: Vec<Request>) -> ReadState {
+    let mut state = ReadState::default();
+    for request in records.into_iter().filter_map(|record| record.request_type) {
+        if let Some((address, protocol)) = listener(&request) {
+            state.listeners.insert(address, protocol);
+        } else if let Some(object) = Object::added_by(&request) {
+            let object = object.canonical();
+            if let Ok(key) = object.key() {
+                state.held.insert(key, Arc::new(object));
+            }
+        }
+    }
+    state
+}
+
+fn listener(request: &RequestType) -> Option<(SocketAddr, Protocol)> {
+    Some(match request {
+        RequestType::AddHttpListener(listener) => (listener.address.into(), Protocol::Http),
+        RequestType::AddHttpsListener(listener)
+        | RequestType::AddHttpsListenerWithClientAuth(listener) => {
+            (listener.address.into(), Protocol::Https)
+        }
+        RequestType::AddTcpListener(listener) => (listener.address.into(), Protocol::Tcp),
+        RequestType::AddUdpListener(listener) => (listener.address.into(), Protocol::Udp),
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state_keeper::examples::cluster;
+
+    #[test]
+    fn nothing_is_known_before_the_first_read_and_after_an_unknown_outcome() {
+        let object = Arc::new(cluster("a"));
+        let key = object.key().unwrap();
+        let mut belief = Belief::default();
+        assert_eq!(belief.held(&key), Held::Unknown);
+        belief.replace(HashMap::new());
+        assert_eq!(belief.held(&key), Held::Nothing);
+        belief.learn(&key, Some(object.clone()));
+        assert_eq!(belief.held(&key), Held::Object(object));
+        belief.forget(&key);
+        assert_eq!(belief.held(&key), Held::Unknown);
+        belief.forget_all();
+        assert!(!belief.is_read());
+    }
+}

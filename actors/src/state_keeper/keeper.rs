@@ -1,0 +1,620 @@
+//! The keeper itself: `on(now, event) → effects`, without I/O, clock, actix or SQLite.
+//!
+//! One thing is under way with Sōzu at a time: a fence, a read, or a batch. Everything else only
+//! marks keys dirty; [`Keeper::advance`] decides what comes next.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet, VecDeque},
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use sozu_command_lib::proto::command::Request;
+use sozu_socket::{ExchangeError, Life, Sozu};
+
+use super::{
+    answer::Outcome,
+    declared::Declaration,
+    desired::Desired,
+    gate::{Gate, Mode, gate},
+    guard::{Bounds, History},
+    held::{Belief, Held, ReadState},
+    key::{Key, Object},
+    log::{Entry, Folded, Tail},
+    plan::{self, Need, Step},
+    report::Listeners,
+    verdict::{self, Settled, Verdict},
+};
+use crate::messages::{DeclareError, Declared, Listing, SourceName};
+
+/// How long a start waits for each directory to speak once.
+const FIRST_WORD: Duration = Duration::from_secs(10);
+/// Steps in one batch: what Sōzu loads fastest lies between 5,000 and 20,000.
+const BATCH: usize = 10_000;
+
+/// What the keeper is told by its configuration.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The guard's bounds.
+    pub bounds: Bounds,
+    /// Whether anything is sent.
+    pub mode: Mode,
+    /// How often Sōzu is read again.
+    pub interval: Duration,
+    /// Sōzu's own `worker_timeout`.
+    pub worker_timeout: Duration,
+    /// Sōzu's limit of one request, in bytes.
+    pub max_request_bytes: usize,
+    /// The configured sources.
+    pub sources: Vec<SourceName>,
+}
+
+/// When something happens.
+#[derive(Clone, Copy, Debug)]
+pub struct Now {
+    /// Since an arbitrary start; never goes back.
+    pub at: Duration,
+    /// The calendar.
+    pub wall: SystemTime,
+}
+
+/// What the database held at the start.
+#[derive(Default)]
+pub struct Loaded {
+    /// The accepted declared sets.
+    pub declarations: Vec<(Key, SourceName, Declaration)>,
+    /// Entries without a verdict, in log order.
+    pub tail: Vec<Entry>,
+    /// The last entry's number.
+    pub last_seq: u64,
+    /// The device of each directory.
+    pub devices: HashMap<SourceName, u64>,
+    /// The life of Sōzu that was last made complete.
+    pub complete_life: Option<Arc<str>>,
+    /// Removals by conclusion within the last hour, per source.
+    pub removed_lately: HashMap<SourceName, usize>,
+}
+
+/// What happens to the keeper.
+#[derive(Debug)]
+pub enum Event {
+    /// Whether Sōzu answers, and which life of it.
+    Sozu(Sozu),
+    /// A directory's complete listing; `reply` names who waits for the answer.
+    Listing {
+        /// The listing.
+        listing: Listing,
+        /// To whom.
+        reply: u64,
+    },
+    /// A directory that could not be listed.
+    NotListed(SourceName),
+    /// The entries of the last [`Effect::Append`] are on disk, or not.
+    Appended(Result<(), String>),
+    /// The last [`Effect::Accept`] is on disk, or not.
+    Accepted(Result<(), String>),
+    /// What came back for the last [`Effect::Send`].
+    Sent(Outcome),
+    /// What came back for the last [`Effect::AskStatus`]: each worker's id, and whether it answers.
+    Status(Result<Vec<(u32, bool)>, ExchangeError>),
+    /// What came back for the last [`Effect::ReadBack`], and how long it took.
+    Read(Result<ReadState, ExchangeError>, Duration),
+    /// Time has passed.
+    Tick,
+}
+
+/// What the keeper wants done.
+#[derive(Debug)]
+pub enum Effect {
+    /// Write entries to the log, in one transaction, before anything of them is sent.
+    Append {
+        /// The entries.
+        entries: Vec<Entry>,
+        /// Whose directory lies on which device.
+        device: (SourceName, u64),
+    },
+    /// Write verdicts and what they bring into the accepted sets, in one transaction.
+    Accept(Arc<Acceptance>),
+    /// Send requests: one goes alone, two or more as a file.
+    Send(Vec<Request>),
+    /// Ask for the workers' status.
+    AskStatus,
+    /// Read all that the main process holds.
+    ReadBack,
+    /// Answer a listing.
+    Reply(u64, Result<Declared, DeclareError>),
+    /// Sōzu was made complete in a new life.
+    Restored {
+        /// How long it took from its first sight.
+        took: Duration,
+    },
+}
+
+/// What became final, to be written in one transaction.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Acceptance {
+    /// By sequence number.
+    pub verdicts: Vec<FinalVerdict>,
+    /// What sources say from now on; nothing: the source has no word on the key any more.
+    pub declarations: Vec<(Key, SourceName, Option<Declaration>)>,
+    /// This life of Sōzu is complete.
+    pub complete_life: Option<Arc<str>>,
+}
+
+/// One entry's verdict.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FinalVerdict {
+    /// The entry.
+    pub seq: u64,
+    /// Whose it was.
+    pub source: SourceName,
+    /// What it is about.
+    pub keys: Vec<Key>,
+    /// What became of it.
+    pub verdict: Verdict,
+    /// When it was taken.
+    pub taken: SystemTime,
+}
+
+impl Acceptance {
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// What is under way with Sōzu.
+#[derive(Debug)]
+pub(super) enum Doing {
+    Nothing,
+    Fencing,
+    Reading {
+        life: Option<Life>,
+    },
+    Sending {
+        steps: Vec<Step>,
+        requests: usize,
+        life: Option<Life>,
+    },
+}
+
+/// A listing whose entries are being written.
+pub(super) struct Appending {
+    pub source: SourceName,
+    pub device: u64,
+    pub entries: Vec<Entry>,
+    pub removals: usize,
+    pub reply: u64,
+}
+
+/// What was refused, so that it is not tried again until something about it changes.
+pub(super) struct RefusedObject {
+    pub object: Arc<Object>,
+    pub held: Held,
+    pub listeners: Option<Arc<Listeners>>,
+    pub file: Option<Arc<PathBuf>>,
+    pub reason: String,
+}
+
+/// What this life of Sōzu has shown of a key beside what it holds.
+#[derive(Default)]
+pub(super) struct Doubts {
+    /// The main process holds it, but no worker has answered for it.
+    pub unproven: HashSet<Key>,
+    /// Had an unknown outcome in this life.
+    pub ever: HashSet<Key>,
+    /// Workers differ from their main process.
+    pub divergent: HashSet<Key>,
+    /// Goes in batches of at most so many steps.
+    pub suspects: HashMap<Key, usize>,
+    /// Unknown outcomes when sent alone.
+    pub unanswered: HashMap<Key, u32>,
+}
+
+/// The keeper.
+pub struct Keeper {
+    pub(super) settings: Settings,
+    pub(super) desired: Desired,
+    pub(super) tail: Tail,
+    pub(super) last_seq: u64,
+    pub(super) belief: Belief,
+    pub(super) listeners: Option<Arc<Listeners>>,
+    pub(super) dirty: HashSet<Key>,
+    pub(super) in_flight: HashSet<Key>,
+    pub(super) doubts: Doubts,
+    /// What cannot be sent just now, and why.
+    pub(super) unservable: BTreeMap<Key, String>,
+    pub(super) foreign: HashSet<Key>,
+    pub(super) shadowed: BTreeMap<SourceName, BTreeMap<Key, String>>,
+    pub(super) refused: HashMap<(SourceName, Key), RefusedObject>,
+    pub(super) without_key: BTreeMap<SourceName, Vec<String>>,
+    pub(super) histories: HashMap<SourceName, History>,
+    pub(super) devices: HashMap<SourceName, u64>,
+    pub(super) unspoken: HashSet<SourceName>,
+    pub(super) last_change: HashMap<SourceName, SystemTime>,
+    // Sōzu
+    pub(super) sozu: Sozu,
+    pub(super) life: Option<Life>,
+    pub(super) life_seen: Duration,
+    pub(super) complete: bool,
+    pub(super) complete_life: Option<Arc<str>>,
+    pub(super) workers: usize,
+    pub(super) silent: Vec<u32>,
+    pub(super) doing: Doing,
+    pub(super) must_read: bool,
+    pub(super) fence_ends: Duration,
+    pub(super) next_read: Duration,
+    pub(super) last_proof: Option<SystemTime>,
+    pub(super) trouble: Option<String>,
+    pub(super) tries: u32,
+    pub(super) pause_until: Duration,
+    // the log
+    pub(super) listings: VecDeque<(Listing, u64, bool)>,
+    pub(super) appending: Option<Appending>,
+    pub(super) acceptance: Acceptance,
+    pub(super) accepting: Option<Arc<Acceptance>>,
+    pub(super) accept_again: Duration,
+    pub(super) disk: Option<String>,
+}
+
+impl Keeper {
+    /// Folds the log's tail over the accepted sets. Each entry of the tail counts as one with an
+    /// unknown outcome: a start reads Sōzu behind a fence before anything is sent.
+    pub fn new(settings: Settings, loaded: Loaded, now: Now) -> Self {
+        let mut keeper = Self {
+            unspoken: settings.sources.iter().cloned().collect(),
+            desired: Desired::default(),
+            tail: Tail::default(),
+            last_seq: loaded.last_seq,
+            belief: Belief::default(),
+            listeners: None,
+            dirty: HashSet::new(),
+            in_flight: HashSet::new(),
+            doubts: Doubts::default(),
+            unservable: BTreeMap::new(),
+            foreign: HashSet::new(),
+            shadowed: BTreeMap::new(),
+            refused: HashMap::new(),
+            without_key: BTreeMap::new(),
+            histories: HashMap::new(),
+            devices: loaded.devices,
+            last_change: HashMap::new(),
+            sozu: Sozu::Unasked,
+            life: None,
+            life_seen: now.at,
+            complete: false,
+            complete_life: loaded.complete_life,
+            workers: 0,
+            silent: Vec::new(),
+            doing: Doing::Nothing,
+            must_read: true,
+            fence_ends: now.at,
+            next_read: now.at,
+            last_proof: None,
+            trouble: None,
+            tries: 0,
+            pause_until: now.at,
+            listings: VecDeque::new(),
+            appending: None,
+            acceptance: Acceptance::default(),
+            accepting: None,
+            accept_again: now.at,
+            disk: None,
+            settings,
+        };
+        keeper.load(loaded.declarations, loaded.tail, now);
+        for (source, removed) in loaded.removed_lately {
+            let owned = keeper.desired.declared().count(&source) + removed;
+            let history = keeper.histories.entry(source).or_default();
+            history.owned(now.at, owned);
+            history.removed(now.at, removed);
+        }
+        keeper
+    }
+
+    fn load(
+        &mut self,
+        mut declarations: Vec<(Key, SourceName, Declaration)>,
+        tail: Vec<Entry>,
+        now: Now,
+    ) {
+        declarations.sort_by(|(a, ..), (b, ..)| a.kind().cmp(&b.kind()));
+        for (key, source, declaration) in declarations {
+            let declared = self
+                .desired
+                .declare(&key, &source, Some(declaration), &self.belief);
+            if let Err(error) = declared {
+                tracing::error!(kind = %key.kind(), %key, %source, error, "An object of the database is not taken; it is left as it is.");
+            }
+            self.look_for_shadows(&key);
+        }
+        if !tail.is_empty() {
+            self.fence_ends = now.at + self.longest(BATCH);
+        }
+        for entry in tail {
+            self.fold(entry);
+        }
+    }
+
+    /// Takes an event and says what is to be done.
+    pub fn on(&mut self, now: Now, event: Event) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        match event {
+            Event::Sozu(sozu) => self.on_sozu(now, sozu),
+            Event::Listing { listing, reply } => self.listings.push_back((listing, reply, false)),
+            Event::NotListed(source) => {
+                self.unspoken.remove(&source);
+            }
+            Event::Appended(result) => self.on_appended(now, result, &mut effects),
+            Event::Accepted(result) => self.on_accepted(now, result),
+            Event::Sent(outcome) => self.on_sent(now, &outcome),
+            Event::Status(result) => self.on_status(now, result, &mut effects),
+            Event::Read(result, took) => self.on_read(now, result, took),
+            Event::Tick => {}
+        }
+        self.take_listing(now, &mut effects);
+        self.advance(now, &mut effects);
+        self.settle();
+        self.complete(now, &mut effects);
+        self.accept(now, &mut effects);
+        effects
+    }
+
+    /// When [`Event::Tick`] is due at the latest.
+    pub fn wake_at(&self, now: Now) -> Duration {
+        let busy = !matches!(self.doing, Doing::Nothing);
+        let next = if busy {
+            self.next_read
+        } else {
+            self.pause_until.max(now.at)
+        };
+        let soon = [next, self.next_read, self.accept_again];
+        let due = soon.into_iter().filter(|at| *at > now.at).min();
+        due.unwrap_or(now.at + Duration::from_secs(1))
+            .min(now.at + Duration::from_secs(1))
+    }
+
+    fn on_sozu(&mut self, now: Now, sozu: Sozu) {
+        if let Sozu::Here(life) = &sozu {
+            let same = self.life.as_ref().is_some_and(|known| known.same(life));
+            if !same {
+                self.belief.forget_all();
+                self.doubts = Doubts::default();
+                self.foreign.clear();
+                self.complete = false;
+                self.life_seen = now.at;
+                self.must_read = true;
+                self.pause_until = now.at;
+                self.tries = 0;
+            }
+            self.life = Some(life.clone());
+        }
+        self.sozu = sozu;
+    }
+
+    /// Derives what may be sent.
+    pub(super) fn gate(&self, now: Now) -> Gate {
+        let all_have_spoken = self.unspoken.is_empty() || now.at > self.life_seen + FIRST_WORD;
+        gate(
+            self.settings.mode,
+            matches!(self.sozu, Sozu::Here(_)),
+            self.belief.is_read(),
+            all_have_spoken,
+        )
+    }
+
+    /// Sōzu's longest deadline for a batch of so many requests, and ours a little longer.
+    pub(super) fn longest(&self, requests: usize) -> Duration {
+        let timeout = self.settings.worker_timeout;
+        let entries =
+            Duration::from_millis(10).saturating_mul(u32::try_from(requests).unwrap_or(u32::MAX));
+        (timeout + entries).min(timeout * 10) + Duration::from_secs(5)
+    }
+
+    fn advance(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        let is_here = matches!(self.sozu, Sozu::Here(_));
+        if !matches!(self.doing, Doing::Nothing) || !is_here || now.at < self.pause_until {
+            return;
+        }
+        if self.must_read || now.at >= self.next_read {
+            self.must_read = true;
+            self.doing = Doing::Fencing;
+            effects.push(Effect::AskStatus);
+        } else if self.gate(now) == Gate::Open {
+            self.send_next(effects);
+        }
+    }
+
+    fn send_next(&mut self, effects: &mut Vec<Effect>) {
+        let mut steps = self.needed_steps();
+        plan::order(&mut steps);
+        let steps = self.leading_batch(steps);
+        if steps.is_empty() {
+            return;
+        }
+        for step in &steps {
+            self.dirty.remove(&step.key);
+            self.in_flight.insert(step.key.clone());
+        }
+        let requests: Vec<Request> = steps
+            .iter()
+            .flat_map(|step| step.requests.clone())
+            .collect();
+        self.doing = Doing::Sending {
+            steps,
+            requests: requests.len(),
+            life: self.life.clone(),
+        };
+        effects.push(Effect::Send(requests));
+    }
+
+    /// What the dirty keys need. Those that need nothing are clean.
+    fn needed_steps(&mut self) -> Vec<Step> {
+        let mut steps = Vec::new();
+        for key in std::mem::take(&mut self.dirty) {
+            let wanted = self.desired.declared().wanted(&key);
+            let unproven = self.doubts.unproven.contains(&key);
+            match plan::need(&key, &wanted, &self.belief.held(&key), unproven) {
+                Need::Nothing => {
+                    self.doubts.unproven.remove(&key);
+                    self.doubts.suspects.remove(&key);
+                    self.doubts.unanswered.remove(&key);
+                    self.unservable.remove(&key);
+                }
+                Need::Read => {
+                    self.must_read = true;
+                    self.dirty.insert(key);
+                }
+                Need::Unservable(why) => {
+                    self.unservable.insert(key, why.to_owned());
+                }
+                Need::Send(_) if self.doubts.divergent.contains(&key) => {}
+                Need::Send(step) => {
+                    self.unservable.remove(&key);
+                    self.dirty.insert(key);
+                    steps.push(step);
+                }
+            }
+        }
+        steps
+    }
+
+    /// The first steps, in batches as small as the suspects among them ask for.
+    fn leading_batch(&self, steps: Vec<Step>) -> Vec<Step> {
+        let mut limit = BATCH;
+        let mut batch = Vec::new();
+        for step in steps {
+            limit = limit.min(
+                self.doubts
+                    .suspects
+                    .get(&step.key)
+                    .copied()
+                    .unwrap_or(BATCH),
+            );
+            if !batch.is_empty() && batch.len() >= limit {
+                break;
+            }
+            batch.push(step);
+        }
+        batch
+    }
+
+    /// Folds an entry that is on disk.
+    pub(super) fn fold(&mut self, entry: Entry) {
+        let keys = self.tail.fold(entry, &mut self.desired, &self.belief);
+        self.mark(keys);
+    }
+
+    /// Something else may be wanted of these keys.
+    pub(super) fn mark(&mut self, keys: Vec<Key>) {
+        for key in keys {
+            self.look_for_shadows(&key);
+            self.foreign.remove(&key);
+            self.dirty.insert(key);
+        }
+    }
+
+    fn settled(&self, key: &Key) -> Settled {
+        let open = self.dirty.contains(key)
+            || self.in_flight.contains(key)
+            || self.doubts.unproven.contains(key)
+            || self.unservable.contains_key(key)
+            || self.belief.held(key) == Held::Unknown;
+        if self.settings.mode == Mode::Observe {
+            Settled::Observed
+        } else if self.doubts.divergent.contains(key) {
+            Settled::Divergent
+        } else if open {
+            Settled::No
+        } else {
+            Settled::Yes
+        }
+    }
+
+    fn settle(&mut self) {
+        let settling = verdict::settle(self.tail.iter(), |key| self.settled(key));
+        if settling.is_empty() {
+            return;
+        }
+        let places: Vec<usize> = settling.iter().map(|(place, _)| *place).collect();
+        let taken = self.tail.take(&places);
+        for (folded, (_, verdict)) in taken.into_iter().zip(settling) {
+            self.conclude(folded, verdict);
+        }
+    }
+
+    fn conclude(&mut self, folded: Folded, verdict: Verdict) {
+        let Folded {
+            entry,
+            keys,
+            turned,
+            ..
+        } = folded;
+        if verdict.is_accepted() {
+            let accepted = turned.into_iter();
+            self.acceptance
+                .declarations
+                .extend(accepted.map(|turned| (turned.key, turned.source, turned.after)));
+        }
+        self.last_change.insert(entry.source.clone(), entry.at);
+        self.acceptance.verdicts.push(FinalVerdict {
+            seq: entry.seq,
+            source: entry.source,
+            keys,
+            verdict,
+            taken: entry.at,
+        });
+    }
+
+    /// This life of Sōzu is complete once all that can be sent was sent and answered.
+    fn complete(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        let at_rest = matches!(self.doing, Doing::Nothing)
+            && !self.must_read
+            && self.dirty.is_empty()
+            && self.appending.is_none();
+        if !at_rest || self.gate(now) != Gate::Open {
+            return;
+        }
+        if !self.complete {
+            self.complete = true;
+            let life: Option<Arc<str>> = self.life.as_ref().map(|life| life.text.clone());
+            let is_news = life != self.complete_life;
+            if is_news {
+                self.acceptance.complete_life.clone_from(&life);
+                self.complete_life = life;
+                effects.push(Effect::Restored {
+                    took: now.at.saturating_sub(self.life_seen),
+                });
+            }
+        }
+    }
+
+    fn accept(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        if self.accepting.is_none() && !self.acceptance.is_empty() {
+            self.accepting = Some(Arc::new(std::mem::take(&mut self.acceptance)));
+            self.accept_again = now.at;
+        } else if self.disk.is_none() || now.at < self.accept_again {
+            return;
+        }
+        // Written again after a failure, until it succeeds: what is final stays final.
+        if let Some(acceptance) = &self.accepting
+            && now.at >= self.accept_again
+        {
+            self.accept_again = now.at + Duration::from_secs(3600);
+            effects.push(Effect::Accept(acceptance.clone()));
+        }
+    }
+
+    fn on_accepted(&mut self, now: Now, result: Result<(), String>) {
+        match result {
+            Ok(()) => {
+                self.accepting = None;
+                self.disk = None;
+            }
+            Err(error) => {
+                self.disk = Some(error);
+                self.accept_again = now.at + Duration::from_secs(1);
+            }
+        }
+    }
+}

@@ -1,0 +1,357 @@
+//! The log's tail: entries on disk whose verdicts are not final yet, folded over the accepted
+//! declared sets. A refused entry leaves the tail and the tail is folded again, so that the undo is
+//! the last accepted declaration, not what Sōzu happened to hold.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    path::PathBuf,
+    sync::Arc,
+    time::SystemTime,
+};
+
+use sozu_command_lib::proto::command::Request;
+
+use super::{
+    declared::{Declaration, Stance, Wanted, Why},
+    desired::Desired,
+    held::{Belief, Held},
+    key::{Key, Object, key_of},
+    verdict::Verdict,
+};
+use crate::messages::SourceName;
+
+/// How an entry was judged when it was taken. Stored with it, so that a change of configuration
+/// never undoes what was taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Admission {
+    /// Said in so many words.
+    Order,
+    /// Suggested by absence, and let through by the guard.
+    Conclusion,
+    /// Suggested by absence, and held by the guard.
+    Held(Arc<str>),
+    /// Not let in.
+    Refused(String),
+}
+
+/// One change that was taken.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Entry {
+    /// Its place in the log.
+    pub seq: u64,
+    /// Who sent it.
+    pub source: SourceName,
+    /// When it was taken.
+    pub at: SystemTime,
+    /// The change, in Sōzu's own terms.
+    pub request: Request,
+    /// The file that says so, for a directory.
+    pub origin: Option<Arc<PathBuf>>,
+    /// How it was judged.
+    pub admission: Admission,
+}
+
+/// An entry of the tail and what folding it did.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Folded {
+    /// The entry.
+    pub entry: Entry,
+    /// The keys that it touches.
+    pub keys: Vec<Key>,
+    /// What it turned, in order.
+    pub turned: Vec<Turned>,
+    /// What folding says of it.
+    pub provisional: Provisional,
+}
+
+/// One declaration that an entry turned.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Turned {
+    /// Of which key.
+    pub key: Key,
+    /// Whose.
+    pub source: SourceName,
+    /// What it was.
+    pub before: Option<Declaration>,
+    /// What it is.
+    pub after: Option<Declaration>,
+}
+
+/// What folding says of an entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Provisional {
+    /// Sōzu has to hold it before it is final.
+    Sends {
+        /// Somebody else had put another value there.
+        taken_over: bool,
+    },
+    /// Nothing is to be sent for it.
+    Final(Verdict),
+}
+
+impl Folded {
+    /// The clusters that it is about.
+    pub fn clusters(&self) -> impl Iterator<Item = &str> {
+        self.keys.iter().filter_map(|key| match key {
+            Key::Cluster(id) | Key::Backend { cluster: id, .. } => Some(id.as_ref()),
+            _ => None,
+        })
+    }
+}
+
+/// The tail, eldest first.
+#[derive(Default)]
+pub struct Tail {
+    entries: VecDeque<Folded>,
+}
+
+impl Tail {
+    /// The entries, eldest first.
+    pub fn iter(&self) -> impl Iterator<Item = &Folded> + Clone {
+        self.entries.iter()
+    }
+
+    /// Whether every entry is final.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Folds an entry and appends it. Returns the keys of which something else may be wanted now.
+    pub fn fold(&mut self, entry: Entry, desired: &mut Desired, belief: &Belief) -> Vec<Key> {
+        let folded = fold(entry, desired, belief);
+        let keys = folded
+            .turned
+            .iter()
+            .map(|turned| turned.key.clone())
+            .collect();
+        self.entries.push_back(folded);
+        keys
+    }
+
+    /// Undoes the entries in `refused` (by sequence number, with the reason) and folds all later
+    /// ones again. Returns the keys of which something else may be wanted now.
+    pub fn refuse(
+        &mut self,
+        refused: &HashMap<u64, String>,
+        desired: &mut Desired,
+        belief: &Belief,
+    ) -> Vec<Key> {
+        let first = self
+            .entries
+            .iter()
+            .position(|folded| refused.contains_key(&folded.entry.seq));
+        let Some(first) = first else {
+            return Vec::new();
+        };
+        let again: Vec<Folded> = self.entries.drain(first..).collect();
+        let mut keys = Vec::new();
+        for folded in again.iter().rev() {
+            for turned in folded.turned.iter().rev() {
+                undo(turned, desired, belief);
+                keys.push(turned.key.clone());
+            }
+        }
+        for folded in again {
+            match refused.get(&folded.entry.seq) {
+                Some(reason) => self.entries.push_back(Folded {
+                    turned: Vec::new(),
+                    provisional: Provisional::Final(Verdict::Refused(reason.clone())),
+                    ..folded
+                }),
+                None => keys.extend(self.fold(folded.entry, desired, belief)),
+            }
+        }
+        keys
+    }
+
+    /// The last entry that turned `key`: the one that a refusal of the key refuses.
+    pub fn last_of(&self, key: &Key) -> Option<u64> {
+        self.entries
+            .iter()
+            .rev()
+            .find(|folded| {
+                matches!(folded.provisional, Provisional::Sends { .. }) && folded.keys.contains(key)
+            })
+            .map(|folded| folded.entry.seq)
+    }
+
+    /// Takes the entries at these places (ascending) out.
+    pub fn take(&mut self, places: &[usize]) -> Vec<Folded> {
+        let mut wanted = places.iter().peekable();
+        let mut taken = Vec::with_capacity(places.len());
+        let mut rest = VecDeque::with_capacity(self.entries.len() - places.len());
+        for (place, folded) in self.entries.drain(..).enumerate() {
+            if wanted.peek() == Some(&&place) {
+                wanted.next();
+                taken.push(folded);
+            } else {
+                rest.push_back(folded);
+            }
+        }
+        self.entries = rest;
+        taken
+    }
+}
+
+fn undo(turned: &Turned, desired: &mut Desired, belief: &Belief) {
+    if let Err(error) = desired.declare(&turned.key, &turned.source, turned.before.clone(), belief)
+    {
+        // Sōzu's checks took it before and the undo runs backwards: it cannot be refused now.
+        tracing::error!(kind = %turned.key.kind(), key = %turned.key, error, "A declaration could not be put back.");
+    }
+}
+
+fn fold(entry: Entry, desired: &mut Desired, belief: &Belief) -> Folded {
+    let mut folded = Folded {
+        keys: Vec::new(),
+        turned: Vec::new(),
+        provisional: Provisional::Final(Verdict::Duplicate),
+        entry,
+    };
+    let outcome = match &folded.entry.admission {
+        Admission::Refused(reason) => Err(reason.clone()),
+        _ => turn(&mut folded, desired, belief),
+    };
+    folded.provisional = match outcome {
+        Ok(provisional) => provisional,
+        Err(reason) => {
+            for turned in folded.turned.drain(..).rev() {
+                undo(&turned, desired, belief);
+            }
+            Provisional::Final(Verdict::Refused(reason))
+        }
+    };
+    folded
+}
+
+fn turn(
+    folded: &mut Folded,
+    desired: &mut Desired,
+    belief: &Belief,
+) -> Result<Provisional, String> {
+    let entry = &folded.entry;
+    let Some(request) = &entry.request.request_type else {
+        return Err("the change is empty or of a kind that this version does not know".to_owned());
+    };
+    let object = Object::added_by(request).map(Object::canonical);
+    let key = match (&object, key_of(request)) {
+        (Some(object), _) => object.key().map_err(|error| error.to_string())?,
+        (None, Some(key)) => key.map_err(|error| error.to_string())?,
+        (None, None) => return Err("the change adds or removes no object".to_owned()),
+    };
+    folded.keys.push(key.clone());
+    let before = desired.declared().get(&key, &entry.source).cloned();
+    let wanted_before = desired.declared().wanted(&key);
+    let after = match object {
+        Some(object) => present(entry, object, before.as_ref()),
+        None => match let_go(entry, &key, before.as_ref(), desired) {
+            Some(after) => after,
+            None => return Ok(Provisional::Final(Verdict::Absent)),
+        },
+    };
+    let held = matches!(after.stance, Stance::Kept(Why::Hold(_)));
+    desired.declare(&key, &entry.source, Some(after.clone()), belief)?;
+    let source = entry.source.clone();
+    folded.turned.push(Turned {
+        key: key.clone(),
+        source,
+        before,
+        after: Some(after),
+    });
+    release_cluster(folded, &wanted_before, desired, belief)?;
+    if held {
+        return Ok(Provisional::Final(Verdict::Held));
+    }
+    Ok(match (&wanted_before, desired.declared().wanted(&key)) {
+        (Wanted::Object(a, _), Wanted::Object(b, _)) if a.same(&b) => {
+            Provisional::Final(Verdict::Duplicate)
+        }
+        (Wanted::NoOpinion, Wanted::Object(object, _)) => Provisional::Sends {
+            taken_over: matches!(belief.held(&key), Held::Object(held) if !held.same(&object)),
+        },
+        (Wanted::Nothing, Wanted::Nothing) => Provisional::Final(Verdict::Absent),
+        _ => Provisional::Sends { taken_over: false },
+    })
+}
+
+fn present(entry: &Entry, object: Object, before: Option<&Declaration>) -> Declaration {
+    let since = before
+        .filter(|before| !matches!(before.stance, Stance::Absent { .. }))
+        .map_or(entry.seq, |before| before.since);
+    Declaration {
+        stance: Stance::Present,
+        object: Some(Arc::new(object)),
+        origin: entry.origin.clone(),
+        since,
+    }
+}
+
+/// What the source says of a key that it lets go of; nothing, if it never wanted it.
+fn let_go(
+    entry: &Entry,
+    key: &Key,
+    before: Option<&Declaration>,
+    desired: &Desired,
+) -> Option<Declaration> {
+    let before = before.filter(|before| !matches!(before.stance, Stance::Absent { .. }))?;
+    let stance = match (&entry.admission, key) {
+        (Admission::Held(id), _) => Stance::Kept(Why::Hold(id.clone())),
+        (_, Key::Cluster(id)) if desired.users(id) > 0 => Stance::Kept(Why::StillUsed),
+        _ => Stance::Absent {
+            at: entry.at,
+            unseen_in: None,
+        },
+    };
+    Some(Declaration {
+        object: match stance {
+            Stance::Absent { .. } => None,
+            _ => before.object.clone(),
+        },
+        stance,
+        ..before.clone()
+    })
+}
+
+/// A cluster that was only kept because others used it goes with its last user.
+fn release_cluster(
+    folded: &mut Folded,
+    wanted_before: &Wanted,
+    desired: &mut Desired,
+    belief: &Belief,
+) -> Result<(), String> {
+    let Wanted::Object(object, _) = wanted_before else {
+        return Ok(());
+    };
+    let Some(cluster) = object.cluster().filter(|id| desired.users(id) == 0) else {
+        return Ok(());
+    };
+    let key = Key::Cluster(cluster.into());
+    let unused: Vec<(SourceName, Declaration)> = desired
+        .declared()
+        .all(&key)
+        .iter()
+        .filter(|(_, declaration)| declaration.stance == Stance::Kept(Why::StillUsed))
+        .cloned()
+        .collect();
+    for (source, before) in unused {
+        let after = Declaration {
+            stance: Stance::Absent {
+                at: folded.entry.at,
+                unseen_in: None,
+            },
+            object: None,
+            ..before.clone()
+        };
+        desired.declare(&key, &source, Some(after.clone()), belief)?;
+        folded.turned.push(Turned {
+            key: key.clone(),
+            source,
+            before: Some(before),
+            after: Some(after),
+        });
+        if !folded.keys.contains(&key) {
+            folded.keys.push(key.clone());
+        }
+    }
+    Ok(())
+}

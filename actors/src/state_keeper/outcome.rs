@@ -1,0 +1,213 @@
+//! What follows from Sōzu's answer to a batch.
+
+use std::{collections::HashMap, time::Duration};
+
+use super::{
+    answer::{self, Meaning, Outcome},
+    declared::Wanted,
+    keeper::{Doing, Keeper, Now},
+    plan::Step,
+};
+
+/// A bulk of at most so many steps that was partly refused is tried again one by one; a larger one
+/// in halves.
+const ONE_BY_ONE: usize = 1000;
+/// Unknown outcomes of one key sent alone, not held, until it is refused.
+const UNANSWERED: u32 = 3;
+
+impl Keeper {
+    pub(super) fn on_sent(&mut self, now: Now, outcome: &Outcome) {
+        let Doing::Sending {
+            steps,
+            requests,
+            life,
+        } = std::mem::replace(&mut self.doing, Doing::Nothing)
+        else {
+            return;
+        };
+        for step in &steps {
+            self.in_flight.remove(&step.key);
+        }
+        let same_life = match (&life, &self.life) {
+            (Some(then), Some(now)) => then.same(now),
+            _ => false,
+        };
+        let meaning = if same_life {
+            answer::meaning(requests, self.workers, outcome)
+        } else {
+            Meaning::Unknown("Sōzu was started anew meanwhile".to_owned())
+        };
+        self.trouble = match &meaning {
+            Meaning::NotTaken(why) | Meaning::Unknown(why) => Some(why.clone()),
+            _ => None,
+        };
+        match meaning {
+            Meaning::Applied => self.applied(steps),
+            Meaning::Skipped => self.read_back(steps, 1),
+            Meaning::RefusedByMain(reason) | Meaning::TooLarge(reason) => {
+                self.refuse_steps(&steps, &reason);
+            }
+            Meaning::RefusedByWorkers(words) => self.refused_by_workers(now, steps, &words),
+            Meaning::PartlyRefused(words) => self.partly_refused(steps, &words),
+            Meaning::NotTaken(_) => {
+                self.dirty.extend(steps.into_iter().map(|step| step.key));
+                self.back_off(now);
+            }
+            Meaning::Unknown(words) => self.unknown(now, steps, requests, &words),
+        }
+    }
+
+    fn applied(&mut self, steps: Vec<Step>) {
+        self.tries = 0;
+        for step in steps {
+            self.doubts.unproven.remove(&step.key);
+            self.doubts.suspects.remove(&step.key);
+            self.doubts.unanswered.remove(&step.key);
+            self.belief.learn(&step.key, step.to);
+        }
+    }
+
+    /// Which steps were taken is found by reading back, never by sending all again; what is still
+    /// missing then goes in batches of at most `limit`.
+    fn read_back(&mut self, steps: Vec<Step>, limit: usize) {
+        self.must_read = true;
+        for step in steps {
+            self.belief.forget(&step.key);
+            self.doubts.suspects.insert(step.key.clone(), limit);
+            self.dirty.insert(step.key);
+        }
+    }
+
+    fn partly_refused(&mut self, steps: Vec<Step>, words: &str) {
+        tracing::warn!(
+            error = words,
+            changes = steps.len(),
+            "Sōzu took a batch only in part; it is read back."
+        );
+        let limit = if steps.len() <= ONE_BY_ONE {
+            1
+        } else {
+            steps.len() / 2
+        };
+        for step in &steps {
+            self.doubt_workers(step);
+        }
+        self.read_back(steps, limit);
+    }
+
+    /// The main process keeps clusters, backends and certificates whatever the workers said, so
+    /// that only a worker's answer proves them. A read proves a frontend.
+    fn doubt_workers(&mut self, step: &Step) {
+        if !step.key.kind().is_frontend() && step.to.is_some() {
+            self.doubts.unproven.insert(step.key.clone());
+        }
+    }
+
+    fn refused_by_workers(&mut self, now: Now, steps: Vec<Step>, words: &str) {
+        let (additions, removals): (Vec<Step>, Vec<Step>) =
+            steps.into_iter().partition(|step| step.to.is_some());
+        if !removals.is_empty() {
+            return self.unknown(now, removals, 1, words);
+        }
+        for step in &additions {
+            if !step.key.kind().is_frontend() {
+                self.belief.learn(&step.key, step.to.clone());
+            } else if self.doubts.ever.contains(&step.key) {
+                tracing::error!(kind = %step.key.kind(), key = %step.key, error = words, "Sōzu's workers differ from its main process; replace them one by one with `sozu worker upgrade`.");
+                self.belief.learn(&step.key, None);
+                self.doubts.divergent.insert(step.key.clone());
+                continue;
+            } else {
+                self.belief.learn(&step.key, None);
+            }
+            self.refuse_steps(std::slice::from_ref(step), words);
+        }
+    }
+
+    fn unknown(&mut self, now: Now, steps: Vec<Step>, requests: usize, words: &str) {
+        tracing::warn!(
+            error = words,
+            changes = steps.len(),
+            "The outcome of a request is unknown; Sōzu is read back."
+        );
+        self.fence_ends = self.fence_ends.max(now.at + self.longest(requests));
+        let alone = steps.len() == 1;
+        for step in &steps {
+            self.doubt_workers(step);
+            self.doubts.ever.insert(step.key.clone());
+            if alone {
+                *self.doubts.unanswered.entry(step.key.clone()).or_default() += 1;
+            }
+        }
+        // What is missing then is sent in bulk once more, then alone.
+        let again = steps
+            .iter()
+            .any(|step| self.doubts.suspects.contains_key(&step.key));
+        let limit = if again || alone { 1 } else { steps.len() };
+        self.read_back(steps, limit);
+        self.back_off(now);
+    }
+
+    /// After a read: what was sent alone again and again without an answer, and is not held although
+    /// Sōzu answers in between, is refused.
+    pub(super) fn refuse_unanswered(&mut self) {
+        let unanswered: Vec<_> = self
+            .doubts
+            .unanswered
+            .iter()
+            .filter(|(_, times)| **times >= UNANSWERED)
+            .map(|(key, _)| key.clone())
+            .collect();
+        for key in unanswered {
+            self.doubts.unanswered.remove(&key);
+            let wanted = self.desired.declared().wanted(&key);
+            let held = self.belief.held(&key);
+            if matches!(&wanted, Wanted::Object(object, _) if !held.object().is_some_and(|held| held.same(object)))
+            {
+                self.refuse(
+                    &key,
+                    "no answer: Sōzu was asked three times and did not say what became of it",
+                );
+            }
+        }
+    }
+
+    fn refuse_steps(&mut self, steps: &[Step], reason: &str) {
+        self.tries = 0;
+        for step in steps {
+            self.doubts.unproven.remove(&step.key);
+            self.doubts.suspects.remove(&step.key);
+            self.refuse(&step.key, reason);
+        }
+    }
+
+    /// Sōzu refuses what is wanted of `key`: the change that wanted it leaves the tail, which is
+    /// folded again. Where no change of the tail wanted it, the object waits until something
+    /// changes.
+    fn refuse(&mut self, key: &super::key::Key, reason: &str) {
+        let Some(seq) = self.tail.last_of(key) else {
+            tracing::warn!(kind = %key.kind(), %key, error = reason, "Sōzu does not take an object that it took before.");
+            self.dirty.remove(key);
+            self.unservable
+                .insert(key.clone(), format!("Sōzu refuses it: {reason}"));
+            return;
+        };
+        let entry = self.tail.iter().find(|folded| folded.entry.seq == seq);
+        if let (Some(folded), Wanted::Object(object, source)) =
+            (entry, self.desired.declared().wanted(key))
+        {
+            let file = folded.entry.origin.clone();
+            self.remember_refusal(&source, key, object, file, reason.to_owned());
+        }
+        let refused = HashMap::from([(seq, reason.to_owned())]);
+        let keys = self.tail.refuse(&refused, &mut self.desired, &self.belief);
+        self.mark(keys);
+    }
+
+    /// Full jitter is the pool's business; here it is enough not to ask without a pause.
+    pub(super) fn back_off(&mut self, now: Now) {
+        let pause = Duration::from_millis(100).saturating_mul(1 << self.tries.min(6));
+        self.tries += 1;
+        self.pause_until = now.at + pause;
+    }
+}

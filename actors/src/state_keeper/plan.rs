@@ -1,0 +1,215 @@
+//! The planner: dirty keys, what is wanted, what is held → requests, in the order that serves
+//! traffic soonest and leaves no route without its backends.
+
+use std::sync::Arc;
+
+use sozu_command_lib::proto::command::Request;
+
+use super::{
+    declared::Wanted,
+    held::Held,
+    key::{Key, Kind, Object},
+};
+
+/// What makes Sōzu hold what is wanted under one key.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Step {
+    /// The key.
+    pub key: Key,
+    /// One request; two for a re-pointed frontend: its removal and its addition side by side.
+    pub requests: Vec<Request>,
+    /// What Sōzu holds when it has taken them.
+    pub to: Option<Arc<Object>>,
+}
+
+/// What a key needs.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Need {
+    /// Nothing: Sōzu holds what is wanted, or nobody has an opinion.
+    Nothing,
+    /// A read, before anything can be said.
+    Read,
+    /// It cannot be sent just now.
+    Unservable(&'static str),
+    /// To be sent.
+    Send(Step),
+}
+
+/// Works out what one key needs. `unproven`: the main process holds it, but it is not known whether
+/// any worker does, so that it is sent again and workers answer for it.
+pub fn need(key: &Key, wanted: &Wanted, held: &Held, unproven: bool) -> Need {
+    let step = |requests, to| {
+        Need::Send(Step {
+            key: key.clone(),
+            requests,
+            to,
+        })
+    };
+    match (wanted, held) {
+        (Wanted::NoOpinion, _) | (Wanted::Nothing, Held::Nothing) => Need::Nothing,
+        (_, Held::Unknown) => Need::Read,
+        (Wanted::Nothing, Held::Object(held)) => match held.remove() {
+            Ok(remove) => step(vec![remove], None),
+            Err(_) => Need::Unservable("its key cannot be worked out"),
+        },
+        (Wanted::Object(object, _), Held::Object(held)) if object.same(held) && !unproven => {
+            Need::Nothing
+        }
+        (Wanted::Object(object, _), _) if object.is_keyless() => {
+            Need::Unservable("the file with its private key was not read yet")
+        }
+        (Wanted::Object(object, _), Held::Nothing) => {
+            step(vec![object.add()], Some(object.clone()))
+        }
+        (Wanted::Object(object, _), Held::Object(held)) => {
+            let requests = match (object.replace(), held.remove()) {
+                (Some(replace), _) => vec![replace],
+                // A read proves a frontend.
+                (None, _) if object.same(held) => return Need::Nothing,
+                (None, Ok(remove)) => vec![remove, object.add()],
+                (None, Err(_)) => vec![object.add()],
+            };
+            step(requests, Some(object.clone()))
+        }
+    }
+}
+
+/// Orders steps: certificates, clusters, backends and frontends that come or change; then what
+/// goes, in reverse.
+pub fn order(steps: &mut [Step]) {
+    steps.sort_by(|a, b| {
+        let rank = |step: &Step| match step.to {
+            Some(_) => (0, rank(step.key.kind())),
+            None => (1, usize::MAX - rank(step.key.kind())),
+        };
+        rank(a).cmp(&rank(b)).then_with(|| a.key.cmp(&b.key))
+    });
+}
+
+fn rank(kind: Kind) -> usize {
+    Kind::ALL.iter().position(|each| *each == kind).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use sozu_command_lib::proto::command::request::RequestType;
+
+    use super::*;
+    use crate::{
+        messages::SourceName,
+        state_keeper::examples::{backend, cluster, http},
+    };
+
+    fn wanted(object: Object) -> Wanted {
+        Wanted::Object(Arc::new(object), SourceName::new("s"))
+    }
+
+    fn held(object: Object) -> Held {
+        Held::Object(Arc::new(object))
+    }
+
+    fn verbs(need: &Need) -> Vec<&'static str> {
+        let Need::Send(step) = need else {
+            return vec![];
+        };
+        step.requests
+            .iter()
+            .map(|request| match request.request_type {
+                Some(RequestType::AddCluster(_)) => "add cluster",
+                Some(RequestType::AddHttpFrontend(_)) => "add frontend",
+                Some(RequestType::RemoveHttpFrontend(_)) => "remove frontend",
+                _ => "other",
+            })
+            .collect()
+    }
+
+    #[test]
+    fn each_pair_of_wanted_and_held_has_its_requests() {
+        let key = http("a", "x.example").key().unwrap();
+        let (a, b) = (http("a", "x.example"), http("b", "x.example"));
+        let table = [
+            (Wanted::NoOpinion, held(a.clone()), vec![]),
+            (Wanted::Nothing, Held::Nothing, vec![]),
+            (Wanted::Nothing, held(b.clone()), vec!["remove frontend"]),
+            (wanted(a.clone()), Held::Nothing, vec!["add frontend"]),
+            (wanted(a.clone()), held(a.clone()), vec![]),
+            (
+                wanted(a.clone()),
+                held(b),
+                vec!["remove frontend", "add frontend"],
+            ),
+        ];
+        for (row, (wanted, held, expected)) in table.into_iter().enumerate() {
+            assert_eq!(
+                verbs(&need(&key, &wanted, &held, false)),
+                expected,
+                "row {row}"
+            );
+        }
+        assert_eq!(need(&key, &wanted(a), &Held::Unknown, false), Need::Read);
+    }
+
+    #[test]
+    fn a_removal_names_the_cluster_that_sozu_holds() {
+        let key = http("a", "x.example").key().unwrap();
+        let Need::Send(step) = need(&key, &Wanted::Nothing, &held(http("b", "x.example")), false)
+        else {
+            panic!("a removal is sent")
+        };
+        let Some(RequestType::RemoveHttpFrontend(front)) = &step.requests[0].request_type else {
+            panic!("a removal of a frontend")
+        };
+        assert_eq!(front.cluster_id.as_deref(), Some("b"));
+    }
+
+    #[test]
+    fn what_no_worker_answered_for_is_sent_again_unless_a_read_proves_it() {
+        let cluster_key = cluster("a").key().unwrap();
+        let again = need(
+            &cluster_key,
+            &wanted(cluster("a")),
+            &held(cluster("a")),
+            true,
+        );
+        assert_eq!(verbs(&again), ["add cluster"]);
+        let front = http("a", "x.example");
+        let key = front.key().unwrap();
+        assert_eq!(
+            need(&key, &wanted(front.clone()), &held(front), true),
+            Need::Nothing
+        );
+    }
+
+    #[test]
+    fn additions_go_from_cluster_to_frontend_and_removals_back() {
+        let step = |object: Object, comes: bool| Step {
+            key: object.key().unwrap(),
+            requests: vec![],
+            to: comes.then(|| Arc::new(object)),
+        };
+        let mut steps = [
+            step(cluster("old"), false),
+            step(http("new", "new.example"), true),
+            step(backend("old", "o-1", 1), false),
+            step(cluster("new"), true),
+            step(http("old", "old.example"), false),
+            step(backend("new", "n-1", 1), true),
+        ];
+        order(&mut steps);
+        let order: Vec<_> = steps
+            .iter()
+            .map(|step| (step.key.kind().name(), step.to.is_some()))
+            .collect();
+        assert_eq!(
+            order,
+            [
+                ("cluster", true),
+                ("backend", true),
+                ("http_frontend", true),
+                ("http_frontend", false),
+                ("backend", false),
+                ("cluster", false),
+            ]
+        );
+    }
+}

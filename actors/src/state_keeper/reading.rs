@@ -1,0 +1,282 @@
+//! Reading back: the fence, and what a read means.
+
+use std::{collections::HashSet, sync::Arc, time::Duration};
+
+use sozu_socket::{ExchangeError, Life};
+
+use super::{
+    declared::{Declaration, Stance, Wanted, Why},
+    held::{Held, ReadState},
+    keeper::{Doing, Effect, Keeper, Now},
+    key::Key,
+    plan::{self, Need},
+};
+use crate::messages::SourceName;
+
+impl Keeper {
+    /// The fence: what is read counts once every worker has answered a status that was asked after
+    /// our last request, or Sōzu's longest deadline is over.
+    pub(super) fn on_status(
+        &mut self,
+        now: Now,
+        result: Result<Vec<(u32, bool)>, ExchangeError>,
+        effects: &mut Vec<Effect>,
+    ) {
+        if !matches!(self.doing, Doing::Fencing) {
+            return;
+        }
+        self.doing = Doing::Nothing;
+        let workers = match result {
+            Ok(workers) => workers,
+            Err(error) => {
+                self.trouble = Some(error.to_string());
+                return self.back_off(now);
+            }
+        };
+        self.workers = workers.len();
+        self.silent = workers
+            .iter()
+            .filter(|(_, answers)| !answers)
+            .map(|(id, _)| *id)
+            .collect();
+        if self.silent.is_empty() || now.at >= self.fence_ends {
+            self.doing = Doing::Reading {
+                life: self.life.clone(),
+            };
+            effects.push(Effect::ReadBack);
+        } else {
+            self.trouble = Some(format!(
+                "waits for Sōzu's worker {:?}, which does not answer",
+                self.silent
+            ));
+            self.back_off(now);
+        }
+    }
+
+    pub(super) fn on_read(
+        &mut self,
+        now: Now,
+        result: Result<ReadState, ExchangeError>,
+        took: Duration,
+    ) {
+        let Doing::Reading { life } = std::mem::replace(&mut self.doing, Doing::Nothing) else {
+            return;
+        };
+        let state = match result {
+            Ok(state) => state,
+            Err(error) => {
+                self.trouble = Some(error.to_string());
+                return self.back_off(now);
+            }
+        };
+        if !same_life(life.as_ref(), self.life.as_ref()) {
+            return;
+        }
+        self.must_read = false;
+        self.tries = 0;
+        self.trouble = None;
+        // Reading takes at most one hundredth of the main process's time.
+        self.next_read = now.at + self.settings.interval.max(took * 100);
+        self.listeners = Some(Arc::new(state.listeners));
+        self.believe(state.held);
+        if !self.silent.is_empty() && self.silent.len() < self.workers {
+            // The main process holds it and one worker has answered: a silent one holds up nothing.
+            self.doubts.unproven.clear();
+        }
+        self.unservable.clear();
+        self.judge_absent_keys();
+        self.release_unused_clusters(now);
+        self.compare();
+        self.refuse_unanswered();
+        if self.dirty.is_empty() {
+            self.last_proof = Some(now.wall);
+        }
+    }
+
+    /// Takes what was read for what is held, and tells foreign objects apart.
+    fn believe(&mut self, held: std::collections::HashMap<Key, Arc<super::key::Object>>) {
+        let before = self.belief.replace(held);
+        let mut keys: Vec<Key> = before.keys().chain(self.belief.keys()).cloned().collect();
+        keys.sort_by(|a, b| a.kind().cmp(&b.kind()).then_with(|| a.cmp(b)));
+        keys.dedup();
+        self.foreign.clear();
+        for key in keys {
+            let (from, to) = (before.get(&key), self.belief.held(&key));
+            let to = to.object();
+            if self.desired.declared().wanted(&key) != Wanted::NoOpinion {
+                continue;
+            }
+            if to.is_some() {
+                self.foreign.insert(key.clone());
+            }
+            let is_same = match (from, to) {
+                (Some(from), Some(to)) => from.same(to),
+                (None, None) => true,
+                _ => false,
+            };
+            if !is_same {
+                self.desired
+                    .observe(&key, from.map(Arc::as_ref), to.map(Arc::as_ref));
+            }
+        }
+    }
+
+    /// Whatever differs from what is wanted is dirty.
+    fn compare(&mut self) {
+        let differs = |key: &&Key| {
+            let wanted = self.desired.declared().wanted(key);
+            let unproven = self.doubts.unproven.contains(*key);
+            plan::need(key, &wanted, &self.belief.held(key), unproven) != Need::Nothing
+        };
+        let differing: Vec<Key> = self
+            .desired
+            .declared()
+            .keys()
+            .filter(differs)
+            .cloned()
+            .collect();
+        self.dirty = differing.into_iter().collect();
+        let dirty = &self.dirty;
+        self.doubts.suspects.retain(|key, _| dirty.contains(key));
+    }
+
+    /// Settles the keys that were removed once: read without the object, this is noted with the
+    /// life of Sōzu; held again in that very life, somebody put it there on purpose and it is
+    /// foreign; otherwise it came back with an older saved state and is removed again.
+    fn judge_absent_keys(&mut self) {
+        let Some(life) = self.life.as_ref().map(|life| life.text.clone()) else {
+            return;
+        };
+        let pending: HashSet<&Key> = self.tail.iter().flat_map(|folded| &folded.keys).collect();
+        let absent: Vec<Key> = self
+            .desired
+            .declared()
+            .keys()
+            .filter(|key| self.desired.declared().wanted(key) == Wanted::Nothing)
+            .filter(|key| !pending.contains(key))
+            .cloned()
+            .collect();
+        for key in absent {
+            let held = self.belief.held(&key);
+            for (source, declaration) in self.desired.declared().all(&key).to_vec() {
+                if let Some(after) = judge_absent(&declaration, &held, &life) {
+                    self.say(&key, &source, after);
+                }
+            }
+        }
+    }
+
+    /// A cluster that was kept for foreign frontends or backends goes with the last of them.
+    fn release_unused_clusters(&mut self, now: Now) {
+        let unused: Vec<(Key, SourceName, Declaration)> = self
+            .desired
+            .declared()
+            .keys()
+            .filter(|key| matches!(key, Key::Cluster(id) if self.desired.users(id) == 0))
+            .flat_map(|key| {
+                let says = self.desired.declared().all(key).iter();
+                says.map(move |(source, says)| (key.clone(), source.clone(), says.clone()))
+            })
+            .filter(|(.., says)| says.stance == Stance::Kept(Why::StillUsed))
+            .collect();
+        for (key, source, before) in unused {
+            let stance = Stance::Absent {
+                at: now.wall,
+                unseen_in: None,
+            };
+            let after = Declaration {
+                stance,
+                object: None,
+                ..before
+            };
+            self.say(&key, &source, Some(after));
+        }
+    }
+
+    fn say(&mut self, key: &Key, source: &SourceName, after: Option<Declaration>) {
+        if self
+            .desired
+            .declare(key, source, after.clone(), &self.belief)
+            .is_err()
+        {
+            return;
+        }
+        if self.desired.declared().wanted(key) == Wanted::NoOpinion {
+            self.foreign.insert(key.clone());
+        }
+        self.acceptance
+            .declarations
+            .push((key.clone(), source.clone(), after));
+    }
+}
+
+/// What a source's `Absent` becomes by a read; `None`: it stays as it is. `Some(None)`: it ends.
+fn judge_absent(
+    declaration: &Declaration,
+    held: &Held,
+    life: &Arc<str>,
+) -> Option<Option<Declaration>> {
+    let Stance::Absent { at, unseen_in } = &declaration.stance else {
+        return None;
+    };
+    let seen_gone = unseen_in.as_ref() == Some(life);
+    match held {
+        Held::Nothing if !seen_gone => Some(Some(Declaration {
+            stance: Stance::Absent {
+                at: *at,
+                unseen_in: Some(life.clone()),
+            },
+            ..declaration.clone()
+        })),
+        Held::Object(_) if seen_gone => Some(None),
+        _ => None,
+    }
+}
+
+fn same_life(a: Option<&Life>, b: Option<&Life>) -> bool {
+    matches!((a, b), (Some(a), Some(b)) if a.same(b))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::*;
+    use crate::state_keeper::examples::cluster;
+
+    #[test]
+    fn what_was_removed_is_resurrected_unless_this_life_was_seen_without_it() {
+        let absent = |unseen_in: Option<&str>| Declaration {
+            stance: Stance::Absent {
+                at: SystemTime::UNIX_EPOCH,
+                unseen_in: unseen_in.map(Into::into),
+            },
+            object: None,
+            origin: None,
+            since: 1,
+        };
+        let held = Held::Object(Arc::new(cluster("a")));
+        let this: Arc<str> = "this".into();
+        // (seen gone in, held, what becomes of it)
+        let table = [
+            (None, Held::Nothing, Some(Some(absent(Some("this"))))),
+            (
+                Some("before"),
+                Held::Nothing,
+                Some(Some(absent(Some("this")))),
+            ),
+            (Some("this"), Held::Nothing, None),
+            (None, held.clone(), None),
+            (Some("before"), held.clone(), None),
+            (Some("this"), held, Some(None)),
+            (Some("this"), Held::Unknown, None),
+        ];
+        for (row, (unseen_in, held, expected)) in table.into_iter().enumerate() {
+            assert_eq!(
+                judge_absent(&absent(unseen_in), &held, &this),
+                expected,
+                "row {row}"
+            );
+        }
+    }
+}

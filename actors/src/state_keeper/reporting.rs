@@ -1,0 +1,196 @@
+//! What the keeper says of itself.
+
+use std::collections::BTreeMap;
+
+use sozu_socket::Sozu;
+
+use super::{
+    declared::Wanted,
+    gate::{Gate, Mode},
+    held::Held,
+    keeper::{Doing, Keeper, Now},
+    key::Key,
+    report::{Condition, Difference, Hold, Report, SourceReport},
+};
+use crate::messages::SourceName;
+
+/// How long an earlier proof of this life of Sōzu counts after our own restart, in seconds.
+const PROVED_BEFORE: u64 = 300;
+
+impl Keeper {
+    /// The snapshot for the rest of the program.
+    pub fn report(&self, now: Now) -> Report {
+        Report {
+            conditions: vec![self.condition(now)],
+            listeners: self.listeners.clone(),
+            sources: self.sources(),
+            drift: self.drift(),
+            foreign: count(self.foreign.iter().map(Key::kind)),
+            last_proof: self.last_proof,
+            database_bytes: 0,
+        }
+    }
+
+    /// What the component says of itself, and what is wrong, if anything.
+    pub fn word(&self, now: Now) -> (String, Option<String>) {
+        let waiting = self.dirty.len() + self.in_flight.len();
+        let objects: usize = self
+            .desired
+            .declared()
+            .objects()
+            .values()
+            .flat_map(BTreeMap::values)
+            .sum();
+        let detail = match (&self.sozu, self.gate(now)) {
+            (Sozu::Here(_), Gate::Closed(why)) => format!("{objects} objects; {why}"),
+            (_, Gate::Observing) => {
+                format!("{objects} objects; observing, {waiting} would be sent")
+            }
+            _ => format!("{objects} objects, {waiting} to be sent"),
+        };
+        let error = match &self.sozu {
+            Sozu::Here(_) => self.disk.clone().map(|disk| format!("the state directory cannot be written: {disk}; free space or mend its permissions")).or_else(|| self.trouble.clone()),
+            Sozu::Away { why } => Some(format!("Sōzu is away: {why}")),
+            Sozu::Unasked => Some("Sōzu was not asked yet".to_owned()),
+        };
+        (detail, error)
+    }
+
+    fn condition(&self, now: Now) -> Condition {
+        let name = "complete";
+        let life = self.life.as_ref().map(|life| &life.text);
+        let proved_before = life.is_some()
+            && life == self.complete_life.as_ref()
+            && now.at < self.life_seen + std::time::Duration::from_secs(PROVED_BEFORE);
+        let state = if self.complete || proved_before || self.settings.mode == Mode::Observe {
+            Ok(())
+        } else {
+            Err(self.why_incomplete(now))
+        };
+        Condition { name, state }
+    }
+
+    fn why_incomplete(&self, now: Now) -> String {
+        if let Gate::Closed(why) = self.gate(now) {
+            return match &self.trouble {
+                Some(trouble) if why != "Sōzu is away" => format!("{why}: {trouble}"),
+                _ => why.to_owned(),
+            };
+        }
+        let waiting = self.dirty.len() + self.in_flight.len();
+        let under_way = match self.doing {
+            Doing::Nothing if waiting > 0 => format!("{waiting} objects are to be sent"),
+            Doing::Sending { .. } => format!("{waiting} objects are being sent"),
+            _ => "Sōzu is being read".to_owned(),
+        };
+        match &self.trouble {
+            Some(trouble) => format!("{under_way}: {trouble}"),
+            None => under_way,
+        }
+    }
+
+    fn sources(&self) -> BTreeMap<SourceName, SourceReport> {
+        let declared = self.desired.declared();
+        let mut sources: BTreeMap<SourceName, SourceReport> = self
+            .settings
+            .sources
+            .iter()
+            .map(|source| (source.clone(), SourceReport::default()))
+            .collect();
+        for (source, objects) in declared.objects() {
+            let total: usize = objects.values().sum();
+            let configured = self.settings.sources.contains(source);
+            if total > 0 || configured {
+                let report = sources.entry(source.clone()).or_default();
+                report.orphaned = !configured;
+                report.objects = objects
+                    .iter()
+                    .filter(|(_, n)| **n > 0)
+                    .map(|(k, n)| (*k, *n))
+                    .collect();
+            }
+        }
+        for (source, report) in &mut sources {
+            report.holds = declared
+                .holds(source)
+                .map(|(id, objects)| Hold {
+                    id: id.clone(),
+                    objects,
+                })
+                .collect();
+            report.shadowed = self
+                .shadowed
+                .get(source)
+                .into_iter()
+                .flat_map(BTreeMap::values)
+                .cloned()
+                .collect();
+            report.refused = self.refusals(source);
+            report.last_change = self.last_change.get(source).copied();
+        }
+        for key in self.unservable.keys() {
+            if let Wanted::Object(_, owner) = declared.wanted(key)
+                && let Some(report) = sources.get_mut(&owner)
+            {
+                report.unservable += 1;
+            }
+        }
+        sources
+    }
+
+    fn refusals(&self, source: &SourceName) -> Vec<String> {
+        let mut refusals: Vec<String> = self
+            .refused
+            .iter()
+            .filter(|((name, _), _)| name == source)
+            .map(|((_, key), refused)| {
+                let file = refused
+                    .file
+                    .as_ref()
+                    .map(|file| format!("{}: ", file.display()));
+                format!(
+                    "{}{} {key} is refused: {}",
+                    file.unwrap_or_default(),
+                    key.kind(),
+                    refused.reason
+                )
+            })
+            .chain(self.without_key.get(source).into_iter().flatten().cloned())
+            .collect();
+        refusals.sort();
+        refusals
+    }
+
+    fn drift(&self) -> BTreeMap<(Difference, super::key::Kind), usize> {
+        let declared = self.desired.declared();
+        let dirty = self.dirty.iter().filter_map(|key| {
+            let difference = match (declared.wanted(key), self.belief.held(key)) {
+                (Wanted::Object(..), Held::Nothing) => Difference::Missing,
+                (Wanted::Object(object, _), Held::Object(held)) if !object.same(&held) => {
+                    Difference::Different
+                }
+                (Wanted::Nothing, Held::Object(_)) => Difference::Resurrected,
+                _ => return None,
+            };
+            Some((difference, key.kind()))
+        });
+        let unservable = self
+            .unservable
+            .keys()
+            .map(|key| (Difference::Missing, key.kind()));
+        let divergent = self
+            .doubts
+            .divergent
+            .iter()
+            .map(|key| (Difference::Divergent, key.kind()));
+        count(dirty.chain(unservable).chain(divergent))
+    }
+}
+
+fn count<T: Ord>(items: impl Iterator<Item = T>) -> BTreeMap<T, usize> {
+    let mut counts = BTreeMap::new();
+    for item in items {
+        *counts.entry(item).or_default() += 1;
+    }
+    counts
+}

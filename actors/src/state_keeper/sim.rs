@@ -1,0 +1,751 @@
+//! The keeper against a model of Sōzu and of the disk, without I/O: effects are carried out one by
+//! one, and the daemon can die before or after each of them.
+
+use std::{
+    collections::{BTreeMap, HashMap, VecDeque},
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use sozu_command_lib::{
+    proto::command::{HttpListenerConfig, Request, TcpListenerConfig, request::RequestType},
+    state::ConfigState,
+};
+use sozu_socket::{ExchangeError, Life, Refusal, Sozu};
+
+use super::{
+    answer::Outcome,
+    declared::Declaration,
+    examples::{HTTP, TCP, backend, cluster, http},
+    gate::Mode,
+    guard::Bounds,
+    held::sort_records,
+    keeper::{Acceptance, Effect, Event, Keeper, Loaded, Now, Settings},
+    key::{Key, Object},
+    log::Entry,
+    report::Report,
+    verdict::Verdict,
+};
+use crate::messages::{DeclareError, Declared, FileContent, ListedFile, Listing, SourceName};
+
+/// What goes wrong with the next batch.
+#[derive(Clone, Copy, PartialEq)]
+enum Fault {
+    /// Sōzu takes it, and the answer is lost.
+    AnswerLost,
+    /// The connection breaks before Sōzu takes it, and nobody knows.
+    RequestLost,
+    /// It cannot be sent.
+    NotSent,
+}
+
+/// The disk, with what its transactions have written.
+#[derive(Default)]
+struct Disk {
+    journal: Vec<(Entry, Option<Verdict>)>,
+    objects: BTreeMap<(Key, SourceName), Declaration>,
+    devices: HashMap<SourceName, u64>,
+    complete_life: Option<Arc<str>>,
+    full: bool,
+}
+
+impl Disk {
+    fn load(&self) -> Loaded {
+        let objects = self.objects.iter();
+        Loaded {
+            declarations: objects
+                .map(|((key, source), says)| (key.clone(), source.clone(), says.clone()))
+                .collect(),
+            tail: self
+                .journal
+                .iter()
+                .filter(|(_, verdict)| verdict.is_none())
+                .map(|(entry, _)| entry.clone())
+                .collect(),
+            last_seq: self.journal.last().map_or(0, |(entry, _)| entry.seq),
+            devices: self.devices.clone(),
+            complete_life: self.complete_life.clone(),
+            removed_lately: HashMap::new(),
+        }
+    }
+
+    fn accept(&mut self, acceptance: &Acceptance) {
+        for verdict in &acceptance.verdicts {
+            let row = self
+                .journal
+                .iter_mut()
+                .find(|(entry, _)| entry.seq == verdict.seq);
+            row.expect("a verdict is about an entry of the log").1 = Some(verdict.verdict.clone());
+        }
+        for (key, source, says) in &acceptance.declarations {
+            let place = (key.clone(), source.clone());
+            match says {
+                Some(says) => self.objects.insert(place, says.clone()),
+                None => self.objects.remove(&place),
+            };
+        }
+        if let Some(life) = &acceptance.complete_life {
+            self.complete_life = Some(life.clone());
+        }
+    }
+}
+
+struct World {
+    keeper: Keeper,
+    mode: Mode,
+    disk: Disk,
+    sozu: ConfigState,
+    life: u32,
+    fault: Option<Fault>,
+    silent_worker: bool,
+    at: Duration,
+    pending: VecDeque<Effect>,
+    replies: Vec<Result<Declared, DeclareError>>,
+    sent: Vec<Request>,
+    carried_out: usize,
+    dies_at: Option<usize>,
+}
+
+fn source() -> SourceName {
+    SourceName::new("s")
+}
+
+fn empty_sozu() -> ConfigState {
+    let mut state = ConfigState::new();
+    let http = HttpListenerConfig {
+        address: HTTP.into(),
+        ..HttpListenerConfig::default()
+    };
+    let tcp = TcpListenerConfig {
+        address: TCP.into(),
+        ..TcpListenerConfig::default()
+    };
+    state
+        .dispatch(&RequestType::AddHttpListener(http).into())
+        .unwrap();
+    state
+        .dispatch(&RequestType::AddTcpListener(tcp).into())
+        .unwrap();
+    state
+}
+
+fn settings(mode: Mode) -> Settings {
+    Settings {
+        bounds: Bounds {
+            removal_share: 0.25,
+            removal_minimum: 50,
+        },
+        mode,
+        interval: Duration::from_secs(60),
+        worker_timeout: Duration::from_secs(2),
+        max_request_bytes: 1_900_000,
+        sources: vec![source()],
+    }
+}
+
+fn now(at: Duration) -> Now {
+    Now {
+        at,
+        wall: SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000) + at,
+    }
+}
+
+impl World {
+    fn new(sozu: ConfigState) -> Self {
+        Self::in_mode(sozu, Mode::Apply)
+    }
+
+    fn in_mode(sozu: ConfigState, mode: Mode) -> Self {
+        let keeper = Keeper::new(settings(mode), Loaded::default(), now(Duration::ZERO));
+        let mut world = Self {
+            keeper,
+            mode,
+            disk: Disk::default(),
+            sozu,
+            life: 1,
+            fault: None,
+            silent_worker: false,
+            at: Duration::ZERO,
+            pending: VecDeque::new(),
+            replies: Vec::new(),
+            sent: Vec::new(),
+            carried_out: 0,
+            dies_at: None,
+        };
+        world.here();
+        world
+    }
+
+    fn here(&mut self) {
+        let life = Life {
+            text: format!("life {}", self.life).into(),
+        };
+        self.tell(Event::Sozu(Sozu::Here(life)));
+    }
+
+    /// Another life of Sōzu, which holds `state`.
+    fn sozu_restarts(&mut self, state: ConfigState) {
+        self.sozu = state;
+        self.life += 1;
+        self.here();
+    }
+
+    /// The daemon dies and is started again; what was under way is lost.
+    fn dies(&mut self) {
+        self.pending.clear();
+        self.keeper = Keeper::new(settings(self.mode), self.disk.load(), now(self.at));
+        self.here();
+    }
+
+    fn tell(&mut self, event: Event) {
+        let effects = self.keeper.on(now(self.at), event);
+        self.pending.extend(effects);
+    }
+
+    /// Carries out every effect, and lets time pass, until nothing has happened for a while.
+    fn rest(&mut self) {
+        let mut quiet = 0;
+        while quiet < 30 {
+            match self.pending.pop_front() {
+                Some(effect) => {
+                    quiet = 0;
+                    self.step(effect);
+                }
+                None => {
+                    quiet += 1;
+                    self.at += Duration::from_secs(1);
+                    self.tell(Event::Tick);
+                }
+            }
+            assert!(self.carried_out < 10_000, "the keeper never comes to rest");
+        }
+    }
+
+    fn step(&mut self, effect: Effect) {
+        self.carried_out += 1;
+        if self.dies_at == Some(self.carried_out * 2) {
+            return self.dies();
+        }
+        let answer = self.carry_out(effect);
+        if self.dies_at == Some(self.carried_out * 2 + 1) {
+            return self.dies();
+        }
+        if let Some(event) = answer {
+            self.tell(event);
+        }
+    }
+
+    fn carry_out(&mut self, effect: Effect) -> Option<Event> {
+        Some(match effect {
+            Effect::Append { .. } | Effect::Accept(_) if self.disk.full => {
+                let full = Err("no space left".to_owned());
+                match effect {
+                    Effect::Append { .. } => Event::Appended(full),
+                    _ => Event::Accepted(full),
+                }
+            }
+            Effect::Append {
+                entries,
+                device: (source, device),
+            } => {
+                self.disk
+                    .journal
+                    .extend(entries.into_iter().map(|entry| (entry, None)));
+                self.disk.devices.insert(source, device);
+                Event::Appended(Ok(()))
+            }
+            Effect::Accept(acceptance) => {
+                self.disk.accept(&acceptance);
+                Event::Accepted(Ok(()))
+            }
+            Effect::Send(requests) => Event::Sent(self.send(requests)),
+            Effect::AskStatus => Event::Status(Ok(vec![(0, true), (1, !self.silent_worker)])),
+            Effect::ReadBack => {
+                let took = Duration::from_millis(1);
+                Event::Read(Ok(sort_records(records(&self.sozu))), took)
+            }
+            Effect::Reply(_, result) => {
+                self.replies.push(result);
+                return None;
+            }
+            Effect::Restored { .. } => return None,
+        })
+    }
+
+    fn send(&mut self, requests: Vec<Request>) -> Outcome {
+        let unknown = Outcome::Failed(ExchangeError::Unknown("the connection broke".to_owned()));
+        match self.fault.take() {
+            Some(Fault::NotSent) => {
+                return Outcome::Failed(ExchangeError::NotSent("away".to_owned()));
+            }
+            Some(Fault::RequestLost) => return unknown,
+            Some(Fault::AnswerLost) => {
+                for request in &requests {
+                    let _ = self.sozu.dispatch(request);
+                }
+                return unknown;
+            }
+            None => {}
+        }
+        self.sent.extend(requests.iter().cloned());
+        let alone = requests.len() == 1;
+        let mut skipped = 0;
+        for request in &requests {
+            let refused = refuses(request).or_else(|| {
+                self.sozu
+                    .dispatch(request)
+                    .err()
+                    .map(|error| error.to_string())
+            });
+            match refused {
+                Some(reason) if alone => {
+                    let message =
+                        format!("could not apply request on the main process state: {reason}");
+                    let refusal = Refusal {
+                        message,
+                        ..Refusal::default()
+                    };
+                    return Outcome::Failed(ExchangeError::Refused(Box::new(refusal)));
+                }
+                Some(_) => skipped += 1,
+                None => {}
+            }
+        }
+        Outcome::Ok { skipped }
+    }
+
+    fn lists(&mut self, files: &[(&str, Option<&[Object]>)]) {
+        let files = files.iter().map(|(path, content)| ListedFile {
+            path: Arc::new((*path).into()),
+            content: match content {
+                Some(objects) => FileContent::Objects(Arc::new(objects.to_vec())),
+                None => FileContent::Unreadable("broken".to_owned()),
+            },
+        });
+        let listing = Listing {
+            source: source(),
+            device: 1,
+            files: files.collect(),
+        };
+        // The watcher lists again until it is heard; a full disk is for the test to mend.
+        for _ in 0..5 {
+            self.replies.clear();
+            let listing = listing.clone();
+            self.tell(Event::Listing { listing, reply: 0 });
+            self.rest();
+            match self.replies.last() {
+                None | Some(Err(DeclareError::Starting)) => {}
+                Some(_) => return,
+            }
+        }
+        panic!("the keeper never takes the listing");
+    }
+
+    /// One file, whose objects are these.
+    fn declares(&mut self, objects: &[Object]) {
+        self.lists(&[("a.toml", Some(objects))]);
+    }
+
+    fn report(&self) -> Report {
+        self.keeper.report(now(self.at))
+    }
+
+    fn verdicts(&self) -> Vec<&'static str> {
+        self.disk
+            .journal
+            .iter()
+            .map(|(_, verdict)| verdict.as_ref().map_or("open", Verdict::name))
+            .collect()
+    }
+
+    #[track_caller]
+    fn sozu_holds(&self, objects: &[Object]) {
+        let held = sort_records(records(&self.sozu)).held;
+        let mut held: Vec<String> = held
+            .values()
+            .map(|object| format!("{object:?} {:?}", object.cluster()))
+            .collect();
+        let mut expected: Vec<String> = objects
+            .iter()
+            .map(|object| format!("{object:?} {:?}", object.cluster()))
+            .collect();
+        held.sort();
+        expected.sort();
+        assert_eq!(held, expected);
+    }
+}
+
+/// What only the main process refuses: sozu-command-lib takes it.
+fn refuses(request: &Request) -> Option<String> {
+    let Some(RequestType::AddHttpFrontend(front)) = &request.request_type else {
+        return None;
+    };
+    front
+        .hostname
+        .contains('/')
+        .then(|| "bad host name".to_owned())
+}
+
+fn records(state: &ConfigState) -> Vec<Request> {
+    ConfigState::new().diff(state)
+}
+
+fn route(id: &str, port: u16) -> Vec<Object> {
+    vec![
+        cluster(id),
+        backend(id, &format!("{id}-0"), port),
+        http(id, &format!("{id}.example")),
+    ]
+}
+
+fn hold(state: &mut ConfigState, objects: &[Object]) {
+    for object in objects {
+        state.dispatch(&object.add()).unwrap();
+    }
+}
+
+#[test]
+fn a_route_is_added_changed_and_removed() {
+    let mut world = World::new(empty_sozu());
+    world.declares(&route("a", 1));
+    world.sozu_holds(&route("a", 1));
+    assert!(world.report().ready());
+    world.declares(&route("a", 2));
+    world.sozu_holds(&route("a", 2));
+    world.declares(&[]);
+    world.sozu_holds(&[]);
+    assert!(
+        world.verdicts().iter().all(|verdict| *verdict == "applied"),
+        "{:?}",
+        world.verdicts()
+    );
+}
+
+#[test]
+fn a_repointed_route_is_a_removal_and_an_addition_in_one_batch() {
+    let mut world = World::new(empty_sozu());
+    let both = [route("a", 1), route("b", 2)].concat();
+    world.declares(&both);
+    world.sent.clear();
+    let mut turned = both.clone();
+    turned[2] = http("b", "a.example");
+    world.declares(&turned);
+    world.sozu_holds(&turned);
+    assert_eq!(world.sent.len(), 2, "{:?}", world.sent);
+}
+
+#[test]
+fn an_identical_object_is_adopted_another_value_taken_over_and_a_foreign_one_left_alone() {
+    let mut sozu = empty_sozu();
+    let mut theirs = route("a", 1);
+    theirs[2] = http("elsewhere", "a.example");
+    hold(&mut sozu, &theirs);
+    hold(&mut sozu, &route("foreign", 9));
+    let mut world = World::new(sozu);
+    world.rest();
+    world.declares(&route("a", 1));
+    world.sozu_holds(&[route("a", 1), route("foreign", 9)].concat());
+    assert_eq!(
+        world.sent.len(),
+        2,
+        "only the frontend moves: {:?}",
+        world.sent
+    );
+    assert_eq!(world.verdicts(), ["applied", "applied", "taken_over"]);
+    assert_eq!(world.report().foreign.values().sum::<usize>(), 3);
+}
+
+#[test]
+fn what_sozu_refuses_leaves_the_last_accepted_value() {
+    let mut world = World::new(empty_sozu());
+    world.declares(&route("a", 1));
+    let mut bad = route("a", 1);
+    bad.push(http("a", "a.example/"));
+    world.declares(&bad);
+    world.sozu_holds(&route("a", 1));
+    assert_eq!(world.verdicts().last(), Some(&"refused"));
+    let report = world.report();
+    let refused = &report.sources[&source()].refused;
+    assert!(refused[0].contains("bad host name"), "{refused:?}");
+    let entries = world.disk.journal.len();
+    world.declares(&bad);
+    assert_eq!(
+        world.disk.journal.len(),
+        entries,
+        "not tried again at every rescan"
+    );
+    world.declares(&route("a", 2));
+    world.sozu_holds(&route("a", 2));
+    assert!(world.report().sources[&source()].refused.is_empty());
+}
+
+#[test]
+fn one_refused_entry_of_a_bulk_takes_nobody_along() {
+    let mut world = World::new(empty_sozu());
+    let mut objects = [route("a", 1), route("b", 2)].concat();
+    objects.insert(0, http("a", "bad/"));
+    world.declares(&objects);
+    world.sozu_holds(&objects[1..]);
+    let verdicts = world.verdicts();
+    assert_eq!(
+        verdicts
+            .iter()
+            .filter(|verdict| **verdict == "refused")
+            .count(),
+        1
+    );
+    assert_eq!(
+        verdicts
+            .iter()
+            .filter(|verdict| **verdict == "applied")
+            .count(),
+        6
+    );
+}
+
+#[test]
+fn a_new_life_of_sozu_is_filled_again() {
+    let mut world = World::new(empty_sozu());
+    world.declares(&route("a", 1));
+    world.sozu_restarts(empty_sozu());
+    assert!(!world.report().ready(), "this life is not complete yet");
+    world.rest();
+    world.sozu_holds(&route("a", 1));
+    assert!(world.report().ready());
+}
+
+#[test]
+fn what_was_removed_stays_removed_in_a_life_from_an_older_state() {
+    let mut world = World::new(empty_sozu());
+    world.declares(&[route("a", 1), route("b", 2)].concat());
+    let older = world.sozu.clone();
+    world.declares(&route("a", 1));
+    world.sozu_restarts(older);
+    world.rest();
+    world.sozu_holds(&route("a", 1));
+}
+
+#[test]
+fn what_somebody_puts_back_on_purpose_is_foreign() {
+    let mut world = World::new(empty_sozu());
+    world.declares(&route("a", 1));
+    world.declares(&[]);
+    world.at += Duration::from_secs(61);
+    world.tell(Event::Tick);
+    world.rest();
+    hold(&mut world.sozu, &route("a", 1));
+    world.at += Duration::from_secs(61);
+    world.tell(Event::Tick);
+    world.rest();
+    world.sozu_holds(&route("a", 1));
+    assert_eq!(world.report().foreign.values().sum::<usize>(), 3);
+}
+
+#[test]
+fn what_others_change_is_healed() {
+    let mut world = World::new(empty_sozu());
+    world.declares(&route("a", 1));
+    world
+        .sozu
+        .dispatch(&http("a", "a.example").remove().unwrap())
+        .unwrap();
+    world.at += Duration::from_secs(61);
+    world.tell(Event::Tick);
+    world.rest();
+    world.sozu_holds(&route("a", 1));
+}
+
+#[test]
+fn an_unknown_outcome_is_read_back() {
+    for fault in [Fault::AnswerLost, Fault::RequestLost, Fault::NotSent] {
+        for objects in [route("a", 1), vec![cluster("a")]] {
+            let mut world = World::new(empty_sozu());
+            world.rest();
+            world.fault = Some(fault);
+            world.declares(&objects);
+            world.sozu_holds(&objects);
+            assert!(world.verdicts().iter().all(|verdict| *verdict == "applied"));
+            assert!(world.report().ready());
+        }
+    }
+}
+
+#[test]
+fn a_large_listing_that_empties_is_held_until_its_objects_return() {
+    let mut world = World::new(empty_sozu());
+    let routes: Vec<Object> = (0..40)
+        .flat_map(|n| route(&format!("r{n}"), n + 1))
+        .collect();
+    world.declares(&routes);
+    world.lists(&[]);
+    world.sozu_holds(&routes);
+    let holds = world.report().sources[&source()].holds.clone();
+    assert_eq!(holds.len(), 1);
+    assert_eq!(holds[0].objects, 120);
+    let entries = world.disk.journal.len();
+    world.lists(&[]);
+    assert_eq!(
+        world.disk.journal.len(),
+        entries,
+        "the same hold is not written again"
+    );
+    world.dies();
+    world.lists(&[]);
+    world.sozu_holds(&routes);
+    world.declares(&routes);
+    assert!(world.report().sources[&source()].holds.is_empty());
+    world.sozu_holds(&routes);
+}
+
+#[test]
+fn a_broken_file_stands_for_what_it_last_gave_over_a_restart_too() {
+    let mut world = World::new(empty_sozu());
+    world.declares(&route("a", 1));
+    world.dies();
+    world.lists(&[("a.toml", None)]);
+    world.sozu_holds(&route("a", 1));
+    world.sozu_restarts(empty_sozu());
+    world.rest();
+    world.sozu_holds(&route("a", 1));
+}
+
+#[test]
+fn another_device_that_lacks_objects_declares_nothing() {
+    let mut world = World::new(empty_sozu());
+    world.declares(&route("a", 1));
+    let listing = Listing {
+        source: source(),
+        device: 2,
+        files: vec![],
+    };
+    world.tell(Event::Listing { listing, reply: 0 });
+    world.rest();
+    world.sozu_holds(&route("a", 1));
+    assert_eq!(
+        world.replies.last(),
+        Some(&Err(DeclareError::OtherDevice { missing: 3 }))
+    );
+}
+
+#[test]
+fn a_full_disk_stops_the_intake_and_resumes() {
+    let mut world = World::new(empty_sozu());
+    world.declares(&route("a", 1));
+    world.disk.full = true;
+    world.declares(&route("a", 2));
+    world.sozu_holds(&route("a", 1));
+    assert!(matches!(
+        world.replies.last(),
+        Some(Err(DeclareError::Disk(_)))
+    ));
+    world.disk.full = false;
+    world.declares(&route("a", 2));
+    world.sozu_holds(&route("a", 2));
+}
+
+#[test]
+fn observing_sends_nothing_and_shows_what_would_be_sent() {
+    let mut world = World::in_mode(empty_sozu(), Mode::Observe);
+    world.declares(&route("a", 1));
+    world.sozu_holds(&[]);
+    assert!(world.sent.is_empty());
+    assert!(
+        world
+            .verdicts()
+            .iter()
+            .all(|verdict| *verdict == "observed")
+    );
+    assert_eq!(world.report().drift.values().sum::<usize>(), 3);
+    assert!(world.report().ready());
+}
+
+#[test]
+fn a_frontend_without_a_listener_is_refused_after_sozu_was_asked_again() {
+    let mut sozu = empty_sozu();
+    sozu.http_listeners.clear();
+    let mut world = World::new(sozu);
+    world.rest();
+    // Added behind our back since the last read: it counts.
+    let listener = HttpListenerConfig {
+        address: HTTP.into(),
+        ..HttpListenerConfig::default()
+    };
+    world
+        .sozu
+        .dispatch(&RequestType::AddHttpListener(listener).into())
+        .unwrap();
+    world.declares(&route("a", 1));
+    world.sozu_holds(&route("a", 1));
+    let mut world = World::new({
+        let mut sozu = empty_sozu();
+        sozu.http_listeners.clear();
+        sozu
+    });
+    world.declares(&route("a", 1));
+    world.sozu_holds(&route("a", 1)[..2]);
+    let report = world.report();
+    assert!(
+        report.sources[&source()].refused[0].contains("no listener at"),
+        "{report:?}"
+    );
+}
+
+#[test]
+fn a_silent_worker_holds_up_only_until_the_fence_is_over() {
+    let mut world = World::new(empty_sozu());
+    world.rest();
+    world.silent_worker = true;
+    world.fault = Some(Fault::AnswerLost);
+    world.declares(&route("a", 1));
+    world.at += Duration::from_secs(60);
+    world.rest();
+    world.sozu_holds(&route("a", 1));
+    assert!(
+        world.verdicts().iter().all(|verdict| *verdict == "applied"),
+        "{:?}",
+        world.verdicts()
+    );
+}
+
+/// The daemon dies before or after each of its effects: at rest Sōzu holds what the files say, and
+/// each entry has one verdict.
+#[test]
+fn a_death_between_any_two_steps_loses_nothing() {
+    let story = |world: &mut World| {
+        let mut repointed = [route("a", 1), route("b", 2)].concat();
+        world.declares(&repointed);
+        repointed[2] = http("b", "a.example");
+        repointed.push(http("b", "refused/"));
+        world.declares(&repointed);
+        world.declares(&route("b", 3));
+    };
+    let mut counted = World::new(empty_sozu());
+    story(&mut counted);
+    let effects = counted.carried_out;
+    assert!(
+        effects > 15,
+        "the story is too short to tell anything: {effects}"
+    );
+    for dies_at in 0..=(effects * 2 + 1) {
+        let mut world = World::new(empty_sozu());
+        world.dies_at = Some(dies_at);
+        story(&mut world);
+        // The watcher lists again whatever came before.
+        world.declares(&route("b", 3));
+        world.sozu_holds(&route("b", 3));
+        let open = world
+            .verdicts()
+            .iter()
+            .filter(|verdict| **verdict == "open")
+            .count();
+        assert_eq!(open, 0, "died at {dies_at}");
+        let mut seqs: Vec<u64> = world
+            .disk
+            .journal
+            .iter()
+            .map(|(entry, _)| entry.seq)
+            .collect();
+        seqs.dedup();
+        assert_eq!(seqs.len(), world.disk.journal.len(), "died at {dies_at}");
+    }
+}

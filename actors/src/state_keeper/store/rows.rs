@@ -1,0 +1,262 @@
+//! Rows and what they stand for.
+
+use std::{
+    ffi::OsStr,
+    os::unix::ffi::OsStrExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use prost::Message;
+use rusqlite::{Connection, Row, Transaction, params, types::Value};
+use sozu_command_lib::proto::command::{Request, request::RequestType};
+
+use super::StoreError;
+use crate::{
+    messages::SourceName,
+    state_keeper::{
+        declared::{Declaration, Stance, Why},
+        keeper::FinalVerdict,
+        key::{Key, Object, key_of},
+        log::{Admission, Entry},
+        verdict::Verdict,
+    },
+};
+
+/// Milliseconds since 1970.
+pub(super) fn millis(time: SystemTime) -> i64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+fn time(millis: i64) -> SystemTime {
+    UNIX_EPOCH + Duration::from_millis(u64::try_from(millis).unwrap_or(0))
+}
+
+/// A path as text where it is text, so that people can read it; else its bytes.
+fn path_value(path: Option<&Path>) -> Value {
+    match path.map(|path| (path.to_str(), path)) {
+        None => Value::Null,
+        Some((Some(text), _)) => Value::Text(text.to_owned()),
+        Some((None, path)) => Value::Blob(path.as_os_str().as_bytes().to_owned()),
+    }
+}
+
+fn path(value: Value) -> Option<Arc<PathBuf>> {
+    match value {
+        Value::Text(text) => Some(Arc::new(text.into())),
+        Value::Blob(bytes) => Some(Arc::new(PathBuf::from(OsStr::from_bytes(&bytes)))),
+        _ => None,
+    }
+}
+
+/// A request as the database may hold it: a private key is left out where a file has it.
+fn stored(request: &Request, has_file: bool) -> Vec<u8> {
+    let added = request.request_type.as_ref().and_then(Object::added_by);
+    match added {
+        Some(object) if has_file => object.without_private_key().add().encode_to_vec(),
+        _ => request.encode_to_vec(),
+    }
+}
+
+pub(super) fn insert_entry(transaction: &Transaction<'_>, entry: &Entry) -> Result<(), StoreError> {
+    let request = entry.request.request_type.as_ref();
+    let key = request.and_then(key_of).and_then(Result::ok);
+    let adds = request.and_then(Object::added_by).is_some();
+    let (admission, hold, reason) = match &entry.admission {
+        Admission::Order => ("order", None, None),
+        Admission::Conclusion => ("conclusion", None, None),
+        Admission::Held(id) => ("held", Some(id.as_ref()), None),
+        Admission::Refused(reason) => ("refused", None, Some(reason.as_str())),
+    };
+    transaction
+        .prepare_cached(
+            "INSERT INTO journal
+             (seq, source, at, kind, key, change, origin, admission, hold, reason, request)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+        )?
+        .execute(params![
+            entry.seq,
+            entry.source.as_str(),
+            millis(entry.at),
+            key.as_ref().map(|key| key.kind().name()),
+            key.as_ref().map(Key::to_string),
+            if adds { "add" } else { "remove" },
+            path_value(entry.origin.as_deref().map(PathBuf::as_path)),
+            admission,
+            hold,
+            reason,
+            stored(&entry.request, entry.origin.is_some()),
+        ])?;
+    Ok(())
+}
+
+pub(super) fn set_verdict(
+    transaction: &Transaction<'_>,
+    verdict: &FinalVerdict,
+    now: SystemTime,
+) -> Result<(), StoreError> {
+    let reason = match &verdict.verdict {
+        Verdict::Refused(reason) => Some(reason.as_str()),
+        _ => None,
+    };
+    transaction
+        .prepare_cached(
+            "UPDATE journal SET verdict = ?2, reason = ?3, verdict_at = ?4 WHERE seq = ?1",
+        )?
+        .execute(params![
+            verdict.seq,
+            verdict.verdict.name(),
+            reason,
+            millis(now)
+        ])?;
+    Ok(())
+}
+
+pub(super) fn set_declaration(
+    transaction: &Transaction<'_>,
+    key: &Key,
+    source: &SourceName,
+    declaration: Option<&Declaration>,
+    now: SystemTime,
+) -> Result<(), StoreError> {
+    let (kind, text) = (key.kind().name(), key.to_string());
+    let Some(declaration) = declaration else {
+        transaction
+            .prepare_cached("DELETE FROM objects WHERE kind = ?1 AND key = ?2 AND source = ?3")?
+            .execute(params![kind, text, source.as_str()])?;
+        return Ok(());
+    };
+    let (stance, why, hold, unseen_in, at) = match &declaration.stance {
+        Stance::Present => ("present", None, None, None, now),
+        Stance::Absent { at, unseen_in } => ("absent", None, None, unseen_in.as_deref(), *at),
+        Stance::Kept(Why::Hold(id)) => ("kept", Some("hold"), Some(id.as_ref()), None, now),
+        Stance::Kept(Why::StillUsed) => ("kept", Some("still_used"), None, None, now),
+    };
+    // What is gone keeps the request that once added it: it is where the key comes from.
+    let request = declaration
+        .object
+        .as_ref()
+        .map(|object| stored(&object.add(), declaration.origin.is_some()));
+    transaction
+        .prepare_cached(
+            "INSERT INTO objects
+             (kind, key, source, stance, why, hold, origin, request, since, at, unseen_in)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, coalesce(?8, x''), ?9, ?10, ?11)
+             ON CONFLICT (kind, key, source) DO UPDATE SET stance = ?4, why = ?5, hold = ?6,
+             origin = ?7, request = coalesce(?8, request), since = ?9, at = ?10, unseen_in = ?11",
+        )?
+        .execute(params![
+            kind,
+            text,
+            source.as_str(),
+            stance,
+            why,
+            hold,
+            path_value(declaration.origin.as_deref().map(PathBuf::as_path)),
+            request,
+            declaration.since,
+            millis(at),
+            unseen_in,
+        ])?;
+    Ok(())
+}
+
+pub(super) fn declarations(
+    connection: &Connection,
+) -> Result<Vec<(Key, SourceName, Declaration)>, StoreError> {
+    let mut statement = connection.prepare(
+        "SELECT source, stance, why, hold, origin, request, since, at, unseen_in, kind, key
+         FROM objects",
+    )?;
+    let mut rows = statement.query([])?;
+    let mut declarations = Vec::new();
+    while let Some(row) = rows.next()? {
+        declarations.push(declaration(row)?);
+    }
+    Ok(declarations)
+}
+
+fn declaration(row: &Row<'_>) -> Result<(Key, SourceName, Declaration), StoreError> {
+    let bad = |what: &str| {
+        let (kind, key) = (row.get(9), row.get(10));
+        let (kind, key): (String, String) = (kind.unwrap_or_default(), key.unwrap_or_default());
+        StoreError::Row {
+            seq: 0,
+            what: format!("{kind} {key}: {what}"),
+        }
+    };
+    let source: String = row.get(0)?;
+    let stance: String = row.get(1)?;
+    let (why, hold): (Option<String>, Option<String>) = (row.get(2)?, row.get(3)?);
+    let bytes: Vec<u8> = row.get(5)?;
+    let request = decode(&bytes).ok_or_else(|| bad("its request is not one of Sōzu's"))?;
+    let key = key_of(&request)
+        .and_then(Result::ok)
+        .ok_or_else(|| bad("it has no key"))?;
+    let unseen_in: Option<String> = row.get(8)?;
+    let stance = match (stance.as_str(), why.as_deref(), hold) {
+        ("present", ..) => Stance::Present,
+        ("absent", ..) => Stance::Absent {
+            at: time(row.get(7)?),
+            unseen_in: unseen_in.map(Into::into),
+        },
+        ("kept", Some("hold"), Some(id)) => Stance::Kept(Why::Hold(id.into())),
+        ("kept", Some("still_used"), _) => Stance::Kept(Why::StillUsed),
+        _ => return Err(bad("its stance is unknown")),
+    };
+    let object = match stance {
+        Stance::Absent { .. } => None,
+        _ => Some(Arc::new(
+            Object::added_by(&request).ok_or_else(|| bad("it is no object"))?,
+        )),
+    };
+    let declaration = Declaration {
+        stance,
+        object,
+        origin: path(row.get(4)?),
+        since: row.get(6)?,
+    };
+    Ok((key, SourceName::new(&source), declaration))
+}
+
+fn decode(bytes: &[u8]) -> Option<RequestType> {
+    Request::decode(bytes).ok()?.request_type
+}
+
+pub(super) fn tail(connection: &Connection) -> Result<Vec<Entry>, StoreError> {
+    let mut statement = connection.prepare(
+        "SELECT seq, source, at, origin, admission, hold, reason, request FROM journal
+         WHERE verdict IS NULL ORDER BY seq",
+    )?;
+    let mut rows = statement.query([])?;
+    let mut entries = Vec::new();
+    while let Some(row) = rows.next()? {
+        let seq: u64 = row.get(0)?;
+        let bad = |what: &str| StoreError::Row {
+            seq,
+            what: what.to_owned(),
+        };
+        let source: String = row.get(1)?;
+        let admission: String = row.get(4)?;
+        let (hold, reason): (Option<String>, Option<String>) = (row.get(5)?, row.get(6)?);
+        let bytes: Vec<u8> = row.get(7)?;
+        entries.push(Entry {
+            seq,
+            source: SourceName::new(&source),
+            at: time(row.get(2)?),
+            request: Request::decode(bytes.as_slice())
+                .map_err(|_| bad("its request is not one of Sōzu's"))?,
+            origin: path(row.get(3)?),
+            admission: match (admission.as_str(), hold) {
+                ("order", _) => Admission::Order,
+                ("conclusion", _) => Admission::Conclusion,
+                ("held", Some(id)) => Admission::Held(id.into()),
+                ("refused", _) => Admission::Refused(reason.unwrap_or_default()),
+                _ => return Err(bad("its admission is unknown")),
+            },
+        });
+    }
+    Ok(entries)
+}

@@ -1,0 +1,89 @@
+//! The schema and its number (`PRAGMA user_version`).
+
+use std::{path::Path, time::Duration};
+
+use rusqlite::Connection;
+
+use super::StoreError;
+
+/// The number of this version's schema.
+const KNOWN: i64 = 1;
+
+const SCHEMA: &str = "
+CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+
+-- Each source's place in its stream; for a directory the device (st_dev) that it lies on.
+CREATE TABLE positions (
+    source   TEXT PRIMARY KEY,
+    position TEXT,
+    device   TEXT
+) WITHOUT ROWID;
+
+-- The log. Times are milliseconds since 1970. A row without a verdict is not final yet.
+CREATE TABLE journal (
+    seq        INTEGER PRIMARY KEY,
+    source     TEXT NOT NULL,
+    at         INTEGER NOT NULL,
+    kind       TEXT,             -- of the object
+    key        TEXT,             -- of the object
+    change     TEXT NOT NULL,    -- 'add' or 'remove'
+    origin     ANY,              -- the file, or the message's id
+    position   TEXT,
+    admission  TEXT NOT NULL,    -- 'order', 'conclusion', 'held', 'refused'
+    hold       TEXT,
+    request    BLOB NOT NULL,    -- Sōzu's protobuf Request, without a private key that a file has
+    verdict    TEXT,
+    reason     TEXT,
+    verdict_at INTEGER
+);
+CREATE INDEX journal_tail ON journal (seq) WHERE verdict IS NULL;
+CREATE INDEX journal_source ON journal (source, at);
+
+-- The accepted declared sets: what each source says of each key.
+CREATE TABLE objects (
+    kind      TEXT NOT NULL,
+    key       TEXT NOT NULL,
+    source    TEXT NOT NULL,
+    stance    TEXT NOT NULL,     -- 'present', 'absent', 'kept'
+    why       TEXT,              -- of 'kept': 'hold', 'still_used'
+    hold      TEXT,
+    origin    ANY,
+    request   BLOB NOT NULL,     -- the request that adds the object, or that removed it
+    original  BLOB,              -- the source's own bytes, where they say more than the request
+    message   TEXT,              -- the message's id
+    since     INTEGER NOT NULL,  -- the log entry with which the source began to want it
+    at        INTEGER NOT NULL,
+    unseen_in TEXT,              -- of 'absent': the life of Sōzu that was read without it
+    PRIMARY KEY (kind, key, source)
+) WITHOUT ROWID;
+
+CREATE VIEW dead_letters AS
+    SELECT seq, source, at, kind, key, origin, reason, request FROM journal
+    WHERE verdict = 'refused';
+CREATE VIEW holds AS
+    SELECT hold AS id, source, count(*) AS objects, min(at) AS at FROM objects
+    WHERE stance = 'kept' AND why = 'hold' GROUP BY hold, source;
+";
+
+/// Sets the connection up and brings an empty database to this version's schema.
+pub(super) fn prepare(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
+    connection.busy_timeout(Duration::from_secs(5))?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "secure_delete", "ON")?;
+    let found: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    if found > KNOWN {
+        return Err(StoreError::Newer {
+            path: path.to_owned(),
+            found,
+            known: KNOWN,
+        });
+    }
+    if found == 0 {
+        let transaction = connection.transaction()?;
+        transaction.execute_batch(SCHEMA)?;
+        transaction.pragma_update(None, "user_version", KNOWN)?;
+        transaction.commit()?;
+    }
+    Ok(())
+}

@@ -1,0 +1,176 @@
+use super::*;
+use crate::state_keeper::{
+    declared::{Declaration, Stance, Why},
+    examples::{cluster, http},
+    keeper::FinalVerdict,
+    log::Admission,
+    verdict::Verdict,
+};
+
+const LIMITS: Limits = Limits {
+    journal_keep: Duration::from_secs(24 * 3600),
+    journal_rows: 100,
+    dead_letter_rows: 2,
+};
+
+fn source() -> SourceName {
+    SourceName::new("s")
+}
+
+fn now() -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000)
+}
+
+fn entry(seq: u64, admission: Admission) -> Entry {
+    Entry {
+        seq,
+        source: source(),
+        at: now(),
+        request: cluster(&format!("c{seq}")).add(),
+        origin: Some(Arc::new("/etc/routes/a.toml".into())),
+        admission,
+    }
+}
+
+fn verdict(seq: u64, verdict: Verdict) -> FinalVerdict {
+    FinalVerdict {
+        seq,
+        source: source(),
+        keys: vec![],
+        verdict,
+        taken: now(),
+    }
+}
+
+fn open(directory: &tempfile::TempDir) -> Store {
+    Store::open(directory.path(), LIMITS).unwrap()
+}
+
+#[test]
+fn entries_without_a_verdict_are_the_tail_of_the_next_start() {
+    let directory = tempfile::tempdir().unwrap();
+    let entries = [
+        entry(1, Admission::Order),
+        entry(2, Admission::Conclusion),
+        entry(3, Admission::Held("id".into())),
+        entry(4, Admission::Refused("no".to_owned())),
+    ];
+    let mut store = open(&directory);
+    store.append(&entries, &(source(), 7)).unwrap();
+    let accepted = Acceptance {
+        verdicts: vec![verdict(1, Verdict::Applied)],
+        ..Acceptance::default()
+    };
+    store.accept(&accepted, now()).unwrap();
+    drop(store);
+    let loaded = open(&directory).load(now()).unwrap();
+    assert_eq!(loaded.tail, entries[1..]);
+    assert_eq!(loaded.last_seq, 4);
+    assert_eq!(loaded.devices, HashMap::from([(source(), 7)]));
+    assert_eq!(loaded.removed_lately, HashMap::from([(source(), 1)]));
+}
+
+#[test]
+fn declared_sets_come_back_as_they_were_accepted() {
+    let directory = tempfile::tempdir().unwrap();
+    let object = Arc::new(http("a", "a.example"));
+    let key = object.key().unwrap();
+    let stances = [
+        Stance::Present,
+        Stance::Kept(Why::Hold("id".into())),
+        Stance::Kept(Why::StillUsed),
+        Stance::Absent {
+            at: now(),
+            unseen_in: Some("life".into()),
+        },
+    ];
+    for stance in stances {
+        let is_absent = matches!(stance, Stance::Absent { .. });
+        let declaration = Declaration {
+            stance,
+            object: (!is_absent).then(|| object.clone()),
+            origin: Some(Arc::new("/etc/routes/a.toml".into())),
+            since: 3,
+        };
+        let accepted = Acceptance {
+            declarations: vec![(key.clone(), source(), Some(declaration.clone()))],
+            complete_life: Some("life".into()),
+            ..Acceptance::default()
+        };
+        let mut store = open(&directory);
+        store.accept(&accepted, now()).unwrap();
+        let loaded = store.load(now()).unwrap();
+        assert_eq!(loaded.declarations, [(key.clone(), source(), declaration)]);
+        assert_eq!(loaded.complete_life.as_deref(), Some("life"));
+    }
+}
+
+#[test]
+fn what_has_expired_goes_and_what_is_not_final_stays() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut store = open(&directory);
+    let entries: Vec<Entry> = (1..=6).map(|seq| entry(seq, Admission::Order)).collect();
+    store.append(&entries, &(source(), 7)).unwrap();
+    let accepted = Acceptance {
+        verdicts: vec![
+            verdict(1, Verdict::Applied),
+            verdict(2, Verdict::Refused("a".to_owned())),
+            verdict(3, Verdict::Refused("b".to_owned())),
+            verdict(4, Verdict::Refused("c".to_owned())),
+            verdict(6, Verdict::Applied),
+        ],
+        ..Acceptance::default()
+    };
+    store.accept(&accepted, now()).unwrap();
+    let later = now() + Duration::from_secs(48 * 3600);
+    let loaded = store.load(later).unwrap();
+    assert_eq!(loaded.tail.len(), 1, "what is not final never expires");
+    let left: Vec<u64> = store
+        .connection
+        .prepare("SELECT seq FROM journal ORDER BY seq")
+        .unwrap()
+        .query_map([], |row| row.get(0))
+        .unwrap()
+        .collect::<Result<_, _>>()
+        .unwrap();
+    assert_eq!(left, [3, 4, 5], "two refused ones and the open one");
+    let loaded = store.load(later).unwrap();
+    assert_eq!(loaded.last_seq, 6, "numbers are never used again");
+}
+
+#[test]
+fn a_second_user_is_told_who_holds_the_directory() {
+    let directory = tempfile::tempdir().unwrap();
+    let _first = open(&directory);
+    let Err(error) = Store::open(directory.path(), LIMITS) else {
+        panic!("two users of one directory")
+    };
+    assert!(
+        error.to_string().contains(&std::process::id().to_string()),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_newer_schema_is_named_and_left_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    open(&directory)
+        .connection
+        .pragma_update(None, "user_version", 99)
+        .unwrap();
+    let Err(error) = Store::open(directory.path(), LIMITS) else {
+        panic!("a newer schema is not opened")
+    };
+    let text = error.to_string();
+    assert!(text.contains("99") && text.contains("knows 1"), "{text}");
+}
+
+#[test]
+fn only_the_owner_may_read_the_database() {
+    let parent = tempfile::tempdir().unwrap();
+    let directory = parent.path().join("state");
+    let _store = Store::open(&directory, LIMITS).unwrap();
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&directory), 0o700);
+    assert_eq!(mode(&directory.join("state.db")), 0o600);
+}

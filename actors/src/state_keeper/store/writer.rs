@@ -1,0 +1,86 @@
+//! The thread that writes, so that no actor ever waits for the disk.
+
+use std::{
+    io,
+    sync::{Arc, mpsc},
+    thread,
+    time::{Duration, SystemTime},
+};
+
+use tokio::sync::oneshot;
+
+use super::{Store, StoreError};
+use crate::{
+    messages::SourceName,
+    state_keeper::{keeper::Acceptance, log::Entry},
+};
+
+const PRUNE_EVERY: Duration = Duration::from_secs(3600);
+
+enum Job {
+    Append(Vec<Entry>, (SourceName, u64)),
+    Accept(Arc<Acceptance>),
+}
+
+/// What a write came to: the size of the database in bytes.
+type Written = Result<u64, StoreError>;
+
+/// Writes in the order of asking. The thread ends, and the directory's lock with it, once the
+/// writer is dropped and the last write is done.
+pub struct Writer(mpsc::Sender<(Job, oneshot::Sender<Written>)>);
+
+impl Writer {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// If the system gives no thread.
+    pub fn start(store: Store) -> io::Result<Self> {
+        let (sender, jobs) = mpsc::channel();
+        thread::Builder::new()
+            .name("state-writer".to_owned())
+            .spawn(move || write(store, &jobs))?;
+        Ok(Self(sender))
+    }
+
+    /// As [`Store::append`].
+    pub fn append(
+        &self,
+        entries: Vec<Entry>,
+        device: (SourceName, u64),
+    ) -> oneshot::Receiver<Written> {
+        self.ask(Job::Append(entries, device))
+    }
+
+    /// As [`Store::accept`].
+    pub fn accept(&self, acceptance: Arc<Acceptance>) -> oneshot::Receiver<Written> {
+        self.ask(Job::Accept(acceptance))
+    }
+
+    fn ask(&self, job: Job) -> oneshot::Receiver<Written> {
+        let (answer, receiver) = oneshot::channel();
+        // If the thread is gone, so is `answer`, and the receiver says so.
+        let _ = self.0.send((job, answer));
+        receiver
+    }
+}
+
+fn write(mut store: Store, jobs: &mpsc::Receiver<(Job, oneshot::Sender<Written>)>) {
+    let mut pruned = SystemTime::now();
+    for (job, answer) in jobs {
+        let now = SystemTime::now();
+        let result = match job {
+            Job::Append(entries, device) => store.append(&entries, &device),
+            Job::Accept(acceptance) => store.accept(&acceptance, now),
+        };
+        let _ = answer.send(result.map(|()| store.bytes()));
+        if now
+            .duration_since(pruned)
+            .is_ok_and(|since| since > PRUNE_EVERY)
+        {
+            pruned = now;
+            if let Err(error) = store.prune(now) {
+                tracing::warn!(%error, "Old rows of the database could not be dropped.");
+            }
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! Verdicts: what became of a change. They become final in log order among the entries that touch
+//! the same key or cluster, since a refusal folds the later ones again.
+
+use std::collections::{HashMap, HashSet};
+
+use super::{
+    key::Key,
+    log::{Folded, Provisional},
+};
+
+/// What became of a change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The main process and at least one worker have it.
+    Applied,
+    /// It changed nothing.
+    Duplicate,
+    /// A removal of what was not there.
+    Absent,
+    /// A later change of the same key was applied in its place.
+    Superseded,
+    /// Applied over another value that somebody else had put there.
+    TakenOver,
+    /// The guard keeps what it would remove.
+    Held,
+    /// Taken while nothing is sent.
+    Observed,
+    /// Accepted, but workers differ from their main process: an operator has to cure that.
+    Divergent,
+    /// Not let in, by us or by Sōzu; with the reason.
+    Refused(String),
+}
+
+impl Verdict {
+    /// The name in metrics and in the journal.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Verdict::Applied => "applied",
+            Verdict::Duplicate => "duplicate",
+            Verdict::Absent => "absent",
+            Verdict::Superseded => "superseded",
+            Verdict::TakenOver => "taken_over",
+            Verdict::Held => "held",
+            Verdict::Observed => "observed",
+            Verdict::Divergent => "divergent",
+            Verdict::Refused(_) => "refused",
+        }
+    }
+
+    /// Whether the source's declared set takes the entry.
+    pub const fn is_accepted(&self) -> bool {
+        !matches!(self, Verdict::Refused(_))
+    }
+}
+
+/// What Sōzu's side of a key looks like when verdicts are given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Settled {
+    /// Sōzu holds what is wanted.
+    Yes,
+    /// Not yet, or nobody knows.
+    No,
+    /// Workers differ from their main process.
+    Divergent,
+    /// Nothing is sent: what is wanted counts as seen.
+    Observed,
+}
+
+/// The entries of the tail whose verdicts are final now, by their place in it.
+pub fn settle<'a>(
+    tail: impl Iterator<Item = &'a Folded> + Clone,
+    settled: impl Fn(&Key) -> Settled,
+) -> Vec<(usize, Verdict)> {
+    let last: HashMap<&Key, usize> = tail
+        .clone()
+        .enumerate()
+        .flat_map(|(place, folded)| folded.keys.iter().map(move |key| (key, place)))
+        .collect();
+    let mut waiting_keys: HashSet<&Key> = HashSet::new();
+    let mut waiting_clusters: HashSet<&str> = HashSet::new();
+    let mut settling = Vec::new();
+    for (place, folded) in tail.enumerate() {
+        let blocked = folded.keys.iter().any(|key| waiting_keys.contains(key))
+            || folded
+                .clusters()
+                .any(|cluster| waiting_clusters.contains(cluster));
+        let verdict = if blocked {
+            None
+        } else {
+            verdict(folded, place, &last, &settled)
+        };
+        match verdict {
+            Some(verdict) => settling.push((place, verdict)),
+            None => {
+                waiting_keys.extend(&folded.keys);
+                waiting_clusters.extend(folded.clusters());
+            }
+        }
+    }
+    settling
+}
+
+fn verdict(
+    folded: &Folded,
+    place: usize,
+    last: &HashMap<&Key, usize>,
+    settled: &impl Fn(&Key) -> Settled,
+) -> Option<Verdict> {
+    let taken_over = match &folded.provisional {
+        Provisional::Final(verdict) => return Some(verdict.clone()),
+        Provisional::Sends { taken_over } => *taken_over,
+    };
+    let sides: Vec<Settled> = folded.keys.iter().map(settled).collect();
+    if sides.contains(&Settled::No) {
+        return None;
+    }
+    Some(if sides.contains(&Settled::Observed) {
+        Verdict::Observed
+    } else if sides.contains(&Settled::Divergent) {
+        Verdict::Divergent
+    } else if folded.keys.iter().all(|key| last.get(key) > Some(&place)) {
+        Verdict::Superseded
+    } else if taken_over {
+        Verdict::TakenOver
+    } else {
+        Verdict::Applied
+    })
+}

@@ -1,0 +1,149 @@
+//! How to reach Sōzu, and the deadlines that follow from its settings.
+
+use std::{path::PathBuf, time::Duration};
+
+use crate::Pool;
+
+/// What a deadline of ours has beyond Sōzu's own, so that Sōzu speaks first.
+const MARGIN: Duration = Duration::from_secs(5);
+/// Sōzu 2.3.3, `requests.rs`, `bulk_replay_timeout`: per entry of a file, and how many `worker_timeout` at most.
+const PER_ENTRY: Duration = Duration::from_millis(10);
+const BULK_AT_MOST: u32 = 10;
+
+/// How to reach Sōzu.
+///
+/// `Builder::new(socket)` gives the defaults; every field can be set by the method of its name.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Builder {
+    /// Sōzu's command socket: `command_socket` in its configuration.
+    pub command_socket: PathBuf,
+    /// At most so many exchanges at a time, each on its own connection. 8 unless set; at least 1.
+    /// One more connection watches whether Sōzu answers.
+    pub connections: usize,
+    /// `worker_timeout` in Sōzu's configuration: every deadline is derived from it. 10 s unless set, as Sōzu's.
+    pub worker_timeout: Duration,
+    /// The largest request, and the largest record of a bulk, in bytes. 1,900,000 unless set: Sōzu closes the
+    /// connection without a word at more than its `max_command_buffer_size` (2,000,000).
+    pub max_request_bytes: usize,
+    /// The largest answer that is read, and the largest sum of what comes before it, in bytes. 64 MiB unless set.
+    pub max_answer_bytes: usize,
+    /// A directory for the files of `bulk` and `saved_state`, which it makes, tightens and empties of its own
+    /// leftovers. Without one both are refused.
+    pub exchange_directory: Option<PathBuf>,
+    /// The path of the same directory in Sōzu's eyes, if that differs (another container).
+    pub exchange_directory_in_sozu: Option<PathBuf>,
+}
+
+impl Builder {
+    /// The defaults, for a Sōzu that listens on this socket.
+    pub fn new(command_socket: impl Into<PathBuf>) -> Self {
+        Self {
+            command_socket: command_socket.into(),
+            connections: 8,
+            worker_timeout: Duration::from_secs(10),
+            max_request_bytes: 1_900_000,
+            max_answer_bytes: 64 << 20,
+            exchange_directory: None,
+            exchange_directory_in_sozu: None,
+        }
+    }
+
+    /// Sets [`Builder::connections`].
+    #[must_use]
+    pub fn connections(mut self, connections: usize) -> Self {
+        self.connections = connections;
+        self
+    }
+
+    /// Sets [`Builder::worker_timeout`].
+    #[must_use]
+    pub fn worker_timeout(mut self, worker_timeout: Duration) -> Self {
+        self.worker_timeout = worker_timeout;
+        self
+    }
+
+    /// Sets [`Builder::max_request_bytes`].
+    #[must_use]
+    pub fn max_request_bytes(mut self, bytes: usize) -> Self {
+        self.max_request_bytes = bytes;
+        self
+    }
+
+    /// Sets [`Builder::max_answer_bytes`].
+    #[must_use]
+    pub fn max_answer_bytes(mut self, bytes: usize) -> Self {
+        self.max_answer_bytes = bytes;
+        self
+    }
+
+    /// Sets [`Builder::exchange_directory`].
+    #[must_use]
+    pub fn exchange_directory(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.exchange_directory = Some(directory.into());
+        self
+    }
+
+    /// Sets [`Builder::exchange_directory_in_sozu`].
+    #[must_use]
+    pub fn exchange_directory_in_sozu(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.exchange_directory_in_sozu = Some(directory.into());
+        self
+    }
+
+    /// Makes the pool. Nothing is opened and no file is touched yet: connections are opened when needed, and a
+    /// task of the tokio runtime in which this is called (else: in which the pool is first used) watches Sōzu
+    /// until the last clone of the pool is dropped.
+    pub fn build(self) -> Pool {
+        Pool::new(self)
+    }
+
+    /// How long a request may take, from its first byte to the end of its answer.
+    pub(crate) fn request_deadline(&self) -> Duration {
+        self.sozus_timeout() + MARGIN
+    }
+
+    /// How long a `LoadState` of so many entries may take.
+    pub(crate) fn bulk_deadline(&self, entries: usize) -> Duration {
+        let entries = u32::try_from(entries).unwrap_or(u32::MAX);
+        let scaled = self
+            .sozus_timeout()
+            .saturating_add(PER_ENTRY.saturating_mul(entries));
+        scaled.min(self.sozus_timeout() * BULK_AT_MOST) + MARGIN
+    }
+
+    /// How long a `SaveState` may take: Sōzu sets itself no deadline.
+    pub(crate) fn save_deadline(&self) -> Duration {
+        self.sozus_timeout() * BULK_AT_MOST + MARGIN
+    }
+
+    /// Sōzu takes a `worker_timeout` of 0 for a second in a bulk; a day is beyond any use, and keeps sums small.
+    fn sozus_timeout(&self) -> Duration {
+        self.worker_timeout
+            .clamp(Duration::from_secs(1), Duration::from_hours(24))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn deadlines_are_longer_than_sozus_own() {
+        let builder = Builder::new("sock");
+        assert_eq!(builder.request_deadline(), Duration::from_secs(15));
+        assert_eq!(builder.bulk_deadline(0), Duration::from_secs(15));
+        assert_eq!(builder.bulk_deadline(3_000), Duration::from_secs(45));
+        assert_eq!(builder.bulk_deadline(1_000_000), Duration::from_secs(105));
+        assert_eq!(builder.bulk_deadline(usize::MAX), Duration::from_secs(105));
+        assert_eq!(builder.save_deadline(), Duration::from_secs(105));
+    }
+
+    #[test]
+    fn no_worker_timeout_is_too_small_or_too_large() {
+        let none = Builder::new("sock").worker_timeout(Duration::ZERO);
+        assert_eq!(none.request_deadline(), Duration::from_secs(6));
+        let endless = Builder::new("sock").worker_timeout(Duration::MAX);
+        assert!(endless.bulk_deadline(usize::MAX) > Duration::from_hours(24));
+    }
+}

@@ -1,0 +1,208 @@
+//! `LoadState`: many requests as one file, which Sōzu's main process opens itself.
+
+use std::io::{BufWriter, Write};
+
+use sozu_command_lib::proto::command::{Request, Response, WorkerRequest, request::RequestType};
+
+use crate::{
+    Answer, BulkAnswer, ExchangeError, Pool,
+    exchange_dir::{ExchangeDirectory, ExchangeFile, Purpose},
+    pool::{blocking, not_sent},
+};
+
+impl Pool {
+    /// Sends many requests as one file. An `OK` does not mean that each was taken: see [`BulkAnswer::skipped`].
+    ///
+    /// # Errors
+    /// As [`Pool::exchange`]; besides `NotSent` with what to do if the exchange directory is not usable by us or by
+    /// Sōzu, and `TooLarge` if a record is above `max_request_bytes`, since Sōzu would read no further than it.
+    /// After `Refused` some of the requests may have been applied.
+    pub async fn bulk(&self, requests: Vec<Request>) -> Result<BulkAnswer, ExchangeError> {
+        if requests.is_empty() {
+            return Ok(BulkAnswer::default());
+        }
+        let entries = requests.len();
+        let limit = self.builder().max_request_bytes;
+        let directory = self.exchange_directory();
+        let file = blocking(move || written(&directory, requests, limit)).await??;
+
+        let _patience = self.patience().while_busy_with(entries);
+        let request = RequestType::LoadState(file.path_in_sozu.clone()).into();
+        let result = self
+            .send(&request, self.builder().bulk_deadline(entries))
+            .await;
+        // whether or not its name could be removed, what Sōzu said stands
+        let _ = blocking(move || drop(file)).await;
+
+        let answer = result
+            .map_err(|error| sozu_cannot_open(error, "Cannot find file", "Cannot open file"))?;
+        Ok(BulkAnswer {
+            skipped: skipped(&answer),
+            answer,
+        })
+    }
+}
+
+/// The file of these requests. Nothing of it stays if one is too large or the disk is full.
+fn written(
+    directory: &ExchangeDirectory,
+    requests: Vec<Request>,
+    limit: usize,
+) -> Result<ExchangeFile, ExchangeError> {
+    let mut made = directory.create(Purpose::Load).map_err(not_sent)?;
+    let failed =
+        |error| ExchangeError::NotSent(format!("writing {} failed: {error}", made.path_in_sozu));
+    let mut writer = BufWriter::new(&made.file);
+    for (number, request) in requests.into_iter().enumerate() {
+        let record = record(number, request).map_err(not_sent)?;
+        if record.len() > limit {
+            return Err(ExchangeError::TooLarge {
+                size: record.len(),
+                limit,
+            });
+        }
+        writer.write_all(&record).map_err(failed)?;
+    }
+    writer.flush().map_err(failed)?;
+    drop(writer);
+    made.file.flush().map_err(not_sent)?;
+    Ok(made)
+}
+
+/// One record as Sōzu reads it (`sozu-command-lib` 2.3.3, `state.rs`, `write_requests_to_file`).
+fn record(number: usize, request: Request) -> serde_json::Result<Vec<u8>> {
+    let mut record = serde_json::to_vec(&WorkerRequest::new(format!("LOAD-{number}"), request))?;
+    record.extend_from_slice(b"\n\0");
+    Ok(record)
+}
+
+/// Sōzu's count of what it did not take, which only a `PROCESSING` message tells (sozu 2.3.3, `requests.rs`).
+fn skipped(answer: &Answer) -> usize {
+    let count = |said: &Response| -> Option<usize> {
+        said.message
+            .strip_prefix("load_state: skipped ")?
+            .split(' ')
+            .next()?
+            .parse()
+            .ok()
+    };
+    answer.processing.iter().filter_map(count).sum()
+}
+
+/// A file that Sōzu cannot open changed nothing: that is a matter of the directory, not of the requests.
+pub(crate) fn sozu_cannot_open(
+    error: ExchangeError,
+    missing: &str,
+    forbidden: &str,
+) -> ExchangeError {
+    match error {
+        ExchangeError::Refused(refusal) if refusal.message.starts_with(missing) => {
+            ExchangeError::NotSent(format!(
+                "Sōzu does not see our file ({}): it must see the same exchange directory (no PrivateTmp); if it \
+                 lives in another container, set exchange_directory_in_sozu",
+                refusal.message
+            ))
+        }
+        ExchangeError::Refused(refusal) if refusal.message.starts_with(forbidden) => {
+            ExchangeError::NotSent(format!(
+                "Sōzu may not use our file ({}): the exchange directory's group must be one of which Sōzu's user is \
+                 a member, and each directory above it must be passable for it",
+                refusal.message
+            ))
+        }
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sozu_command_lib::{parser::parse_several_requests, proto::command::Cluster};
+
+    use super::*;
+    use crate::Refusal;
+
+    fn cluster(id: &str) -> Request {
+        let cluster = Cluster {
+            cluster_id: id.to_owned(),
+            ..Cluster::default()
+        };
+        RequestType::AddCluster(cluster).into()
+    }
+
+    #[test]
+    fn sozus_own_parser_reads_the_records() {
+        let requests = vec![cluster("a"), cluster("b\0\n")];
+        let mut file = Vec::new();
+        for (number, request) in requests.iter().enumerate() {
+            file.extend(record(number, request.clone()).unwrap());
+        }
+        let (rest, read) = parse_several_requests::<WorkerRequest>(&file).unwrap();
+        assert!(rest.is_empty() || rest == b"\n", "{rest:?}");
+        let read: Vec<Request> = read.into_iter().map(|record| record.content).collect();
+        assert_eq!(read, requests);
+    }
+
+    #[test]
+    fn a_record_above_the_limit_leaves_no_file() {
+        let ground = tempfile::tempdir().unwrap();
+        let socket = ground.path().join("sock");
+        std::fs::write(&socket, "").unwrap();
+        let exchange = ground.path().join("exchange");
+        let directory = ExchangeDirectory::new(Some(exchange.clone()), None, socket);
+        let requests = vec![cluster("a"), cluster(&"b".repeat(1000))];
+        let error = written(&directory, requests, 1000).unwrap_err();
+        assert!(
+            matches!(
+                error,
+                ExchangeError::TooLarge {
+                    size: 1001..,
+                    limit: 1000
+                }
+            ),
+            "{error}"
+        );
+        assert_eq!(std::fs::read_dir(exchange).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn the_skipped_are_counted_from_what_sozu_said_before() {
+        let said = |message: &str| Response {
+            message: message.to_owned(),
+            ..Response::default()
+        };
+        let answer = Answer {
+            processing: vec![
+                said("Parsing state file from x..."),
+                said("load_state: skipped 3 invalid entries — see the main process warnings"),
+                said("Applying state file..."),
+            ],
+            ..Answer::default()
+        };
+        assert_eq!(skipped(&answer), 3);
+        assert_eq!(skipped(&Answer::default()), 0);
+    }
+
+    #[test]
+    fn a_file_that_sozu_cannot_open_was_not_sent() {
+        let refused = |message: &str| {
+            ExchangeError::Refused(Box::new(Refusal {
+                message: message.to_owned(),
+                ..Refusal::default()
+            }))
+        };
+        let judge =
+            |message| sozu_cannot_open(refused(message), "Cannot find file", "Cannot open file");
+        let missing = judge("Cannot find file at path /x");
+        assert!(
+            matches!(&missing, ExchangeError::NotSent(why) if why.contains("exchange_directory_in_sozu"))
+        );
+        assert!(matches!(
+            judge("Cannot open file at path /x: no"),
+            ExchangeError::NotSent(_)
+        ));
+        assert!(matches!(
+            judge("loading state: 1 ok messages"),
+            ExchangeError::Refused(_)
+        ));
+    }
+}

@@ -1,0 +1,453 @@
+//! The exchange directory: files passed to and from Sōzu by their path, private keys in them.
+//!
+//! We make every file ourselves, with a name nobody can foresee, since Sōzu would follow a link that lies at the
+//! path and make its file readable for all. What Sōzu wrote is read through the descriptor that we kept. Everything
+//! here blocks; call it from `spawn_blocking`.
+
+use std::{
+    fs::{self, DirBuilder, File, Permissions},
+    io,
+    os::{
+        fd::OwnedFd,
+        unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt},
+    },
+    path::{Path, PathBuf},
+    sync::Mutex,
+};
+
+use nix::{
+    fcntl::{OFlag, open, openat},
+    sys::stat::Mode,
+    unistd::{Gid, UnlinkatFlags, fchown, geteuid, unlinkat},
+};
+
+/// What a file of ours is called; `.lock` and whatever else lies in the directory is somebody else's.
+const PREFIX: &str = "sozu-socket-";
+/// What the directory may be at most: ours alone, or passable for the group that Sōzu is in.
+const ALONE: u32 = 0o700;
+const WITH_GROUP: u32 = 0o710;
+
+/// Why no file can be passed to Sōzu, and what to do.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum DirectoryError {
+    #[error("there is no exchange directory: set one (exchange_directory) to load or save in bulk")]
+    None,
+    #[error("cannot ask whose Sōzu's command socket {} is: {error}; is Sōzu running?", path.display())]
+    Socket { path: PathBuf, error: io::Error },
+    #[error("the exchange directory {} is not usable: {what} failed: {error}; it must be a directory of our own", path.display())]
+    Unusable {
+        path: PathBuf,
+        what: &'static str,
+        error: io::Error,
+    },
+    #[error(
+        "the exchange directory {} belongs to uid {owner}, neither to us nor to Sōzu: chown it to uid {us}, or name another one",
+        path.display()
+    )]
+    Stranger { path: PathBuf, owner: u32, us: u32 },
+    #[error(
+        "the exchange directory {} has mode {mode:04o}, wider than {allowed:04o}, and is not ours: chmod it to {allowed:04o}",
+        path.display()
+    )]
+    Wide {
+        path: PathBuf,
+        mode: u32,
+        allowed: u32,
+    },
+    #[error("cannot give a file in {} the directory's group {gid}: {error}; be a member of that group, of which Sōzu must be one too", path.display())]
+    Group {
+        path: PathBuf,
+        gid: u32,
+        error: io::Error,
+    },
+    #[error("the path {} is not UTF-8, which Sōzu cannot be told", .0.display())]
+    NotText(PathBuf),
+}
+
+/// What a file is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// We write, Sōzu reads.
+    Load,
+    /// Sōzu writes, we read.
+    Save,
+}
+
+/// The directory, made usable whenever a file is made: one that was lost or is mended heals without a restart.
+#[derive(Debug)]
+pub(crate) struct ExchangeDirectory {
+    ours: Option<PathBuf>,
+    in_sozu: Option<PathBuf>,
+    command_socket: PathBuf,
+    /// Whether the leftovers of an earlier life were removed.
+    cleaned: Mutex<bool>,
+}
+
+/// A file in the exchange directory, which goes when this is dropped.
+#[derive(Debug)]
+pub(crate) struct ExchangeFile {
+    pub(crate) file: File,
+    /// What Sōzu is told.
+    pub(crate) path_in_sozu: String,
+    pub(crate) link: Link,
+}
+
+/// The name of a file; dropping it removes the name.
+#[derive(Debug)]
+pub(crate) struct Link {
+    directory: OwnedFd,
+    name: String,
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        let removed = unlinkat(
+            &self.directory,
+            self.name.as_str(),
+            UnlinkatFlags::NoRemoveDir,
+        );
+        if let Err(error) = removed
+            && error != nix::Error::ENOENT
+        {
+            tracing::warn!(name = self.name, %error, "A file in the exchange directory could not be removed.");
+        }
+    }
+}
+
+impl ExchangeDirectory {
+    pub(crate) fn new(
+        ours: Option<PathBuf>,
+        in_sozu: Option<PathBuf>,
+        command_socket: PathBuf,
+    ) -> Self {
+        Self {
+            ours,
+            in_sozu,
+            command_socket,
+            cleaned: Mutex::new(false),
+        }
+    }
+
+    /// Makes an empty file with the modes that Sōzu's user needs, and no more.
+    pub(crate) fn create(&self, purpose: Purpose) -> Result<ExchangeFile, DirectoryError> {
+        let path = self.ours.as_deref().ok_or(DirectoryError::None)?;
+        // Sōzu would take a relative path from where it was started
+        let path =
+            &std::path::absolute(path).map_err(unusable(path, "finding its absolute path"))?;
+        let sozu = fs::metadata(&self.command_socket).map_err(|error| DirectoryError::Socket {
+            path: self.command_socket.clone(),
+            error,
+        })?;
+        let with_group = sozu.uid() != geteuid().as_raw();
+
+        let directory = prepare(path, &sozu, with_group)?;
+        self.remove_leftovers(&directory, path)?;
+
+        let name = format!("{PREFIX}{:032x}", rand::random::<u128>());
+        let flags =
+            OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let file = openat(
+            &directory,
+            name.as_str(),
+            flags,
+            Mode::from_bits_truncate(0o600),
+        )
+        .map_err(io::Error::from)
+        .map_err(unusable(path, "making a file in it"))?;
+        let file = File::from(file);
+        let link = Link {
+            directory: directory
+                .try_clone()
+                .map(OwnedFd::from)
+                .map_err(unusable(path, "keeping it open"))?,
+            name,
+        };
+        if with_group {
+            let gid = directory
+                .metadata()
+                .map_err(unusable(path, "looking at it"))?
+                .gid();
+            fchown(&file, None, Some(Gid::from_raw(gid))).map_err(|error| {
+                DirectoryError::Group {
+                    path: path.clone(),
+                    gid,
+                    error: error.into(),
+                }
+            })?;
+        }
+        file.set_permissions(Permissions::from_mode(file_mode(purpose, with_group)))
+            .map_err(unusable(path, "setting a file's mode"))?;
+
+        let in_sozu = self.in_sozu.as_deref().unwrap_or(path).join(&link.name);
+        let path_in_sozu = in_sozu.into_os_string().into_string();
+        let path_in_sozu = path_in_sozu.map_err(|path| DirectoryError::NotText(path.into()))?;
+        Ok(ExchangeFile {
+            file,
+            path_in_sozu,
+            link,
+        })
+    }
+
+    /// Removes, once, what an earlier life of ours left behind.
+    fn remove_leftovers(&self, directory: &File, path: &Path) -> Result<(), DirectoryError> {
+        let mut cleaned = self
+            .cleaned
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        if *cleaned {
+            return Ok(());
+        }
+        for entry in fs::read_dir(path).map_err(unusable(path, "listing it"))? {
+            let entry = entry.map_err(unusable(path, "listing it"))?;
+            if entry
+                .file_name()
+                .as_encoded_bytes()
+                .starts_with(PREFIX.as_bytes())
+            {
+                unlinkat(
+                    directory,
+                    entry.file_name().as_os_str(),
+                    UnlinkatFlags::NoRemoveDir,
+                )
+                .map_err(io::Error::from)
+                .map_err(unusable(path, "removing a leftover file"))?;
+            }
+        }
+        *cleaned = true;
+        Ok(())
+    }
+}
+
+/// Opens the directory: made if it is missing, tightened if it is ours, else refused when it is wider than it may be.
+fn prepare(path: &Path, sozu: &fs::Metadata, with_group: bool) -> Result<File, DirectoryError> {
+    let allowed = if with_group { WITH_GROUP } else { ALONE };
+    let made = make(path)?;
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let directory = open(path, flags, Mode::empty())
+        .map_err(io::Error::from)
+        .map_err(unusable(path, "opening it"))?;
+    let directory = File::from(directory);
+    if made && with_group {
+        // a group of which Sōzu is a member; if we are none, only a person can find one
+        let gid = sozu.gid();
+        fchown(&directory, None, Some(Gid::from_raw(gid))).map_err(|error| {
+            DirectoryError::Group {
+                path: path.to_owned(),
+                gid,
+                error: error.into(),
+            }
+        })?;
+    }
+
+    let found = directory
+        .metadata()
+        .map_err(unusable(path, "looking at it"))?;
+    let us = geteuid().as_raw();
+    let mode = found.mode() & 0o7777;
+    if found.uid() == us {
+        if mode & 0o777 != allowed {
+            directory
+                .set_permissions(Permissions::from_mode(allowed))
+                .map_err(unusable(path, "setting its mode"))?;
+        }
+    } else if found.uid() != sozu.uid() {
+        return Err(DirectoryError::Stranger {
+            path: path.to_owned(),
+            owner: found.uid(),
+            us,
+        });
+    } else if mode & 0o777 & !WITH_GROUP != 0 {
+        return Err(DirectoryError::Wide {
+            path: path.to_owned(),
+            mode,
+            allowed: WITH_GROUP,
+        });
+    }
+    Ok(directory)
+}
+
+/// Makes the directory if it is missing, and tells whether it was.
+fn make(path: &Path) -> Result<bool, DirectoryError> {
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent).map_err(unusable(path, "making its parents"))?;
+    }
+    match DirBuilder::new().mode(ALONE).create(path) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        Err(error) => Err(unusable(path, "making it")(error)),
+    }
+}
+
+fn file_mode(purpose: Purpose, with_group: bool) -> u32 {
+    match (purpose, with_group) {
+        (_, false) => 0o600,
+        (Purpose::Load, true) => 0o640,
+        (Purpose::Save, true) => 0o660,
+    }
+}
+
+fn unusable(path: &Path, what: &'static str) -> impl FnOnce(io::Error) -> DirectoryError {
+    let path = path.to_owned();
+    move |error| DirectoryError::Unusable { path, what, error }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use tempfile::TempDir;
+
+    use super::*;
+
+    /// A directory with a file that stands for the command socket, of our own user.
+    fn ground() -> (TempDir, ExchangeDirectory) {
+        let ground = tempfile::tempdir().unwrap();
+        let socket = ground.path().join("sock");
+        fs::write(&socket, "").unwrap();
+        let directory = ExchangeDirectory::new(Some(ground.path().join("exchange")), None, socket);
+        (ground, directory)
+    }
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().mode() & 0o7777
+    }
+
+    #[test]
+    fn of_one_user_the_directory_is_0700_and_files_0600() {
+        let (ground, directory) = ground();
+        for purpose in [Purpose::Load, Purpose::Save] {
+            let made = directory.create(purpose).unwrap();
+            assert_eq!(mode(Path::new(&made.path_in_sozu)), 0o600);
+        }
+        assert_eq!(mode(&ground.path().join("exchange")), 0o700);
+    }
+
+    #[test]
+    fn a_file_goes_when_it_is_dropped() {
+        let (ground, directory) = ground();
+        let made = directory.create(Purpose::Load).unwrap();
+        assert!(Path::new(&made.path_in_sozu).exists());
+        drop(made);
+        assert_eq!(
+            fs::read_dir(ground.path().join("exchange"))
+                .unwrap()
+                .count(),
+            0
+        );
+    }
+
+    #[test]
+    fn a_wider_directory_of_ours_is_tightened() {
+        let (ground, directory) = ground();
+        let path = ground.path().join("exchange");
+        fs::create_dir(&path).unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(0o777)).unwrap();
+        directory.create(Purpose::Load).unwrap();
+        assert_eq!(mode(&path), 0o700);
+    }
+
+    #[test]
+    fn leftovers_go_at_the_start_and_nothing_else_does() {
+        let (ground, directory) = ground();
+        let path = ground.path().join("exchange");
+        fs::create_dir(&path).unwrap();
+        for name in [".lock", "a-file-of-theirs", "sozu-socket-0123"] {
+            fs::write(path.join(name), "").unwrap();
+        }
+        drop(directory.create(Purpose::Load).unwrap());
+        assert!(path.join(".lock").exists() && path.join("a-file-of-theirs").exists());
+        assert!(!path.join("sozu-socket-0123").exists());
+
+        // later ones are files in use
+        let in_use = directory.create(Purpose::Load).unwrap();
+        drop(directory.create(Purpose::Load).unwrap());
+        assert!(Path::new(&in_use.path_in_sozu).exists());
+    }
+
+    #[test]
+    fn a_lost_directory_heals() {
+        let (ground, directory) = ground();
+        drop(directory.create(Purpose::Load).unwrap());
+        fs::remove_dir(ground.path().join("exchange")).unwrap();
+        directory.create(Purpose::Load).unwrap();
+    }
+
+    #[test]
+    fn a_link_in_place_of_the_directory_is_refused() {
+        let (ground, directory) = ground();
+        fs::create_dir(ground.path().join("elsewhere")).unwrap();
+        symlink(
+            ground.path().join("elsewhere"),
+            ground.path().join("exchange"),
+        )
+        .unwrap();
+        let error = directory.create(Purpose::Load).unwrap_err();
+        assert!(
+            matches!(
+                error,
+                DirectoryError::Unusable {
+                    what: "opening it",
+                    ..
+                }
+            ),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn sozu_is_told_the_path_that_it_sees() {
+        let (ground, mut directory) = ground();
+        directory.in_sozu = Some("/in/sozu".into());
+        let made = directory.create(Purpose::Load).unwrap();
+        let name = Path::new(&made.path_in_sozu)
+            .strip_prefix("/in/sozu")
+            .unwrap();
+        assert!(ground.path().join("exchange").join(name).exists());
+    }
+
+    #[test]
+    fn without_sozu_or_a_directory_the_error_says_what_to_do() {
+        let (ground, directory) = ground();
+        fs::remove_file(ground.path().join("sock")).unwrap();
+        assert!(matches!(
+            directory.create(Purpose::Load),
+            Err(DirectoryError::Socket { .. })
+        ));
+        let none = ExchangeDirectory::new(None, None, "sock".into());
+        let error = none.create(Purpose::Load).unwrap_err().to_string();
+        assert!(error.contains("exchange_directory"), "{error}");
+    }
+
+    /// Needs root, to make files of other users.
+    #[test]
+    fn of_two_users_the_group_gets_what_it_needs() {
+        if !geteuid().is_root() {
+            eprintln!("skipped: only root can make files of other users");
+            return;
+        }
+        let (ground, directory) = ground();
+        let path = ground.path().join("exchange");
+        std::os::unix::fs::chown(ground.path().join("sock"), Some(12_345), Some(12_346)).unwrap();
+        let load = directory.create(Purpose::Load).unwrap();
+        let save = directory.create(Purpose::Save).unwrap();
+        assert_eq!(mode(&path), 0o710);
+        assert_eq!(mode(Path::new(&load.path_in_sozu)), 0o640);
+        assert_eq!(mode(Path::new(&save.path_in_sozu)), 0o660);
+        assert_eq!(fs::metadata(&path).unwrap().gid(), 12_346);
+        assert_eq!(fs::metadata(&load.path_in_sozu).unwrap().gid(), 12_346);
+
+        // Sōzu's own directory is fine as long as it is narrow; a third one's never
+        std::os::unix::fs::chown(&path, Some(12_345), None).unwrap();
+        directory.create(Purpose::Load).unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(0o750)).unwrap();
+        assert!(matches!(
+            directory.create(Purpose::Load),
+            Err(DirectoryError::Wide { .. })
+        ));
+        std::os::unix::fs::chown(&path, Some(54_321), None).unwrap();
+        assert!(matches!(
+            directory.create(Purpose::Load),
+            Err(DirectoryError::Stranger { .. })
+        ));
+    }
+}

@@ -1,0 +1,144 @@
+//! The task that watches Sōzu on a connection of its own: the connection's end tells at once that Sōzu went, and a
+//! question every few seconds tells that it hangs.
+//!
+//! The question is `ListWorkers`: the main process answers it alone, whatever its workers do.
+
+use std::{collections::BTreeMap, pin::pin, sync::Arc, time::Duration};
+
+use sozu_command_lib::proto::command::{
+    ListWorkers, Request, ResponseContent, RunState, request::RequestType,
+    response_content::ContentType,
+};
+use tokio::{
+    task::spawn_blocking,
+    time::{Instant, sleep, timeout},
+};
+
+use crate::{
+    Answer, ExchangeError, Sozu, backoff::Backoff, connection::Connection, frame, life::Seen,
+    pool::Shared,
+};
+
+/// Between two questions.
+const INTERVAL: Duration = Duration::from_secs(2);
+/// When a question is given up for lost, and the connection with it.
+const GIVE_UP: Duration = Duration::from_secs(60);
+
+/// Watches until it is aborted.
+pub(crate) async fn watch(shared: Arc<Shared>) {
+    let mut backoff = Backoff::new();
+    let mut seen = None;
+    loop {
+        let why = match Connection::open(&shared.builder.command_socket).await {
+            Ok(connection) => stay(connection, &shared, &mut seen, &mut backoff).await,
+            Err(why) => why,
+        };
+        away(&shared, why);
+        sleep(backoff.pause()).await;
+    }
+}
+
+/// Asks on this connection until it ends, and says why it did.
+async fn stay(
+    mut connection: Connection,
+    shared: &Shared,
+    seen: &mut Option<Seen>,
+    backoff: &mut Backoff,
+) -> String {
+    loop {
+        let workers;
+        (workers, connection) = match ask(connection, shared).await {
+            Ok(answered) => answered,
+            Err(why) => return why,
+        };
+        let socket = shared.builder.command_socket.clone();
+        let before = seen.clone();
+        let next = spawn_blocking(move || Seen::next(before.as_ref(), &socket, &workers));
+        match next.await {
+            Ok(next) => {
+                here(shared, &next);
+                *seen = Some(next);
+            }
+            Err(error) => return format!("finding out which Sōzu answers failed: {error}"),
+        }
+        *backoff = Backoff::new();
+        if let Ok(why) = timeout(INTERVAL, connection.ended()).await {
+            return why;
+        }
+    }
+}
+
+/// Asks for the workers. A Sōzu that stays silent too long is away, until its answer comes after all.
+async fn ask(
+    connection: Connection,
+    shared: &Shared,
+) -> Result<(BTreeMap<u32, i32>, Connection), String> {
+    let builder = &shared.builder;
+    let question: Request = RequestType::ListWorkers(ListWorkers {}).into();
+    let frame = frame::encode(&question, usize::MAX)
+        .map_err(|size| format!("{size} bytes are too many"))?;
+    let mut asking = pin!(connection.exchange(&frame, GIVE_UP, builder.max_answer_bytes));
+    let asked = Instant::now();
+    let (result, connection) = loop {
+        // asked anew each time, since Sōzu may have got more to do meanwhile
+        let patience = shared.patience.now();
+        match timeout(patience.saturating_sub(asked.elapsed()), &mut asking).await {
+            Ok(answered) => break answered,
+            Err(_) if shared.patience.now() > asked.elapsed() => {}
+            Err(_) => {
+                away(
+                    shared,
+                    format!(
+                        "Sōzu took the connection, but has not answered for {} s",
+                        patience.as_secs()
+                    ),
+                );
+                break asking.await;
+            }
+        }
+    };
+    let answer = result.map_err(|error| match error {
+        ExchangeError::NotSent(why) | ExchangeError::Unknown(why) => why,
+        other => other.to_string(),
+    })?;
+    let workers = workers(answer).ok_or("Sōzu's answer to ListWorkers names no workers")?;
+    let connection = connection.ok_or("the connection to Sōzu broke")?;
+    Ok((workers, connection))
+}
+
+/// The workers that live, with their pids.
+fn workers(answer: Answer) -> Option<BTreeMap<u32, i32>> {
+    let Some(ResponseContent {
+        content_type: Some(ContentType::Workers(workers)),
+    }) = answer.content
+    else {
+        return None;
+    };
+    let lives = workers
+        .vec
+        .into_iter()
+        .filter(|worker| worker.run_state() != RunState::Stopped);
+    Some(lives.map(|worker| (worker.id, worker.pid)).collect())
+}
+
+fn here(shared: &Shared, now: &Seen) {
+    if tell(shared, Sozu::Here(now.life.clone())) {
+        tracing::debug!(life = %now.life.text, "Sōzu answers.");
+    }
+}
+
+fn away(shared: &Shared, why: String) {
+    shared.close_idle();
+    if tell(shared, Sozu::Away { why: why.clone() }) {
+        tracing::debug!(error = why, "Sōzu is away.");
+    }
+}
+
+/// Wakes those who look on only if something changed.
+fn tell(shared: &Shared, value: Sozu) -> bool {
+    shared.seen.send_if_modified(|seen| {
+        let changed = *seen != value;
+        *seen = value;
+        changed
+    })
+}

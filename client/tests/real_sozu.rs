@@ -1,0 +1,238 @@
+//! The pool against the real Sōzu.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+mod common;
+
+use common::{
+    sozu::{RealSozu, children, signal},
+    until_away, until_here,
+};
+use nix::sys::signal::Signal;
+use sozu_command_lib::{
+    proto::command::{
+        AddBackend, Cluster, Request, RequestHttpFrontend, SocketAddress, Status,
+        request::RequestType, response_content::ContentType,
+    },
+    state::ConfigState,
+};
+use sozu_socket::{Builder, ExchangeError, Sozu};
+
+fn builder(sozu: &RealSozu) -> Builder {
+    Builder::new(sozu.socket())
+        .worker_timeout(std::time::Duration::from_secs(2))
+        .exchange_directory(sozu.directory.path().join("exchange"))
+}
+
+fn cluster(id: &str) -> Request {
+    RequestType::AddCluster(Cluster {
+        cluster_id: id.to_owned(),
+        ..Cluster::default()
+    })
+    .into()
+}
+
+fn frontend(sozu: &RealSozu, cluster: &str, hostname: &str) -> Request {
+    RequestType::AddHttpFrontend(RequestHttpFrontend {
+        cluster_id: Some(cluster.to_owned()),
+        address: SocketAddress::new_v4(127, 0, 0, 1, sozu.port),
+        hostname: hostname.to_owned(),
+        ..RequestHttpFrontend::default()
+    })
+    .into()
+}
+
+fn backend(cluster: &str) -> Request {
+    RequestType::AddBackend(AddBackend {
+        cluster_id: cluster.to_owned(),
+        backend_id: "one".to_owned(),
+        address: SocketAddress::new_v4(127, 0, 0, 1, 9),
+        ..AddBackend::default()
+    })
+    .into()
+}
+
+#[tokio::test]
+async fn status_a_bulk_with_bad_entries_and_all_of_it_read_back() {
+    let sozu = RealSozu::start();
+    let pool = builder(&sozu).build();
+    until_here(&mut pool.seen()).await;
+
+    let status = pool
+        .exchange(RequestType::Status(Status {}).into())
+        .await
+        .unwrap();
+    let Some(ContentType::Workers(workers)) =
+        status.content.and_then(|content| content.content_type)
+    else {
+        panic!("no workers")
+    };
+    assert_eq!(workers.vec.len(), 2);
+
+    let before = pool.saved_state().await.unwrap();
+    assert_eq!(before.opaque, 0);
+    // 332 · 3 good ones, one cluster more, and three that Sōzu does not take
+    let mut requests = Vec::new();
+    for number in 0..332 {
+        let id = format!("cluster-{number}");
+        requests.extend([
+            cluster(&id),
+            backend(&id),
+            frontend(&sozu, &id, &format!("{id}.example")),
+        ]);
+    }
+    requests.push(cluster("one-more"));
+    let good = requests.len();
+    requests.push(frontend(&sozu, "cluster-0", "cluster-0.example"));
+    requests.push(backend("nobody"));
+    requests.push(RequestType::RemoveCluster("nobody".to_owned()).into());
+    assert_eq!(requests.len(), 1000);
+    let answer = pool.bulk(requests.clone()).await.unwrap();
+    assert_eq!(answer.skipped, 3, "{answer:?}");
+
+    let saved = pool.saved_state().await.unwrap();
+    assert_eq!(
+        (saved.requests.len(), saved.opaque),
+        (before.requests.len() + good, 0)
+    );
+    let (mut held, mut wanted) = (ConfigState::new(), ConfigState::new());
+    for request in &saved.requests {
+        held.dispatch(request).unwrap();
+    }
+    for request in before.requests.iter().chain(&requests[..good]) {
+        wanted.dispatch(request).unwrap();
+    }
+    assert_eq!(held.hash_state(), wanted.hash_state());
+    let exchange = sozu.directory.path().join("exchange");
+    assert_eq!(
+        std::fs::read_dir(exchange).unwrap().count(),
+        0,
+        "files stayed"
+    );
+}
+
+#[tokio::test]
+async fn what_sozu_refuses_is_told_in_its_words() {
+    let sozu = RealSozu::start();
+    let pool = builder(&sozu).build();
+    until_here(&mut pool.seen()).await;
+    let Err(ExchangeError::Refused(refusal)) = pool.exchange(backend("nobody")).await else {
+        panic!("not refused")
+    };
+    assert!(
+        refusal
+            .message
+            .starts_with("could not apply request on the main process state"),
+        "{refusal:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_frame_above_sozus_limit_is_an_unknown_outcome() {
+    let sozu = RealSozu::start();
+    let pool = builder(&sozu).max_request_bytes(10_000_000).build();
+    until_here(&mut pool.seen()).await;
+    let error = pool
+        .exchange(cluster(&"x".repeat(3_000_000)))
+        .await
+        .unwrap_err();
+    assert!(matches!(error, ExchangeError::Unknown(_)), "{error}");
+    pool.exchange(cluster("small")).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_relaunched_worker_is_the_same_life_and_a_restarted_main_process_another() {
+    let mut sozu = RealSozu::start();
+    let pool = builder(&sozu).build();
+    let mut seen = pool.seen();
+    let first = until_here(&mut seen).await;
+    assert!(
+        first
+            .text
+            .contains(&format!("main {} start", sozu.main_pid())),
+        "{first:?}"
+    );
+
+    let workers = children(sozu.main_pid().unsigned_abs());
+    signal(workers[0], Signal::SIGKILL);
+    wait_for_other_workers(&sozu, &workers).await;
+    let again = builder(&sozu).build();
+    assert_eq!(until_here(&mut again.seen()).await, first);
+    assert_eq!(*seen.borrow(), Sozu::Here(first.clone()));
+
+    sozu.kill();
+    let why = until_away(&mut seen).await;
+    assert!(
+        matches!(
+            pool.exchange(cluster("a")).await,
+            Err(ExchangeError::NotSent(_))
+        ),
+        "{why}"
+    );
+    sozu.launch();
+    let second = until_here(&mut seen).await;
+    assert!(!second.same(&first));
+    pool.exchange(cluster("a")).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_main_process_that_hangs_is_away_and_the_same_life_when_it_goes_on() {
+    let sozu = RealSozu::start();
+    let pool = builder(&sozu).build();
+    let mut seen = pool.seen();
+    let first = until_here(&mut seen).await;
+    signal(sozu.main_pid(), Signal::SIGSTOP);
+    let why = until_away(&mut seen).await;
+    assert!(why.contains("has not answered"), "{why}");
+    signal(sozu.main_pid(), Signal::SIGCONT);
+    assert_eq!(until_here(&mut seen).await, first);
+}
+
+#[tokio::test]
+async fn a_stalled_worker_does_not_make_sozu_away() {
+    let sozu = RealSozu::start();
+    let pool = builder(&sozu).build();
+    let mut seen = pool.seen();
+    until_here(&mut seen).await;
+    let workers = children(sozu.main_pid().unsigned_abs());
+    signal(workers[0], Signal::SIGSTOP);
+    let error = pool.exchange(cluster("a")).await.unwrap_err();
+    signal(workers[0], Signal::SIGCONT);
+    assert!(matches!(error, ExchangeError::Refused(_)), "{error}");
+    assert!(!seen.has_changed().unwrap());
+}
+
+/// The exchange between two users: we are root here, Sōzu is not.
+#[tokio::test]
+async fn another_users_sozu_reads_and_writes_through_the_group() {
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("skipped: only root can start a Sōzu of another user");
+        return;
+    }
+    let sozu = RealSozu::start_as(Some(65_534));
+    let pool = builder(&sozu).build();
+    until_here(&mut pool.seen()).await;
+    assert_eq!(
+        pool.bulk(vec![cluster("a"), cluster("b")])
+            .await
+            .unwrap()
+            .skipped,
+        0
+    );
+    let saved = pool.saved_state().await.unwrap();
+    assert!(saved.requests.contains(&cluster("a")), "{saved:?}");
+}
+
+async fn wait_for_other_workers(sozu: &RealSozu, before: &[i32]) {
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    loop {
+        let now = children(sozu.main_pid().unsigned_abs());
+        if now.len() == before.len() && now != before {
+            return;
+        }
+        assert!(
+            std::time::Instant::now() < deadline,
+            "no worker was relaunched: {now:?}"
+        );
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+}

@@ -1,0 +1,64 @@
+//! What a configuration names, looked at without changing anything: what `check` prints beyond
+//! the configuration's own problems. The environment may mend each of these, so the daemon
+//! starts all the same and shows them in `/health`.
+
+use std::{fs, io, path::Path};
+
+use crate::config::{Loaded, Origin, Problem};
+
+/// All that is wrong with what the configuration names, one line each.
+pub fn problems(loaded: &Loaded) -> Vec<String> {
+    let mut problems: Vec<String> = Vec::new();
+    let config = &loaded.config;
+    // Without a source neither of these two is used.
+    if !config.routes.is_empty() {
+        let state = &["state_directory"][..];
+        let exchange = &["sozu", "exchange_directory"][..];
+        for (key, directory) in [
+            (state, &config.state_directory),
+            (exchange, &config.sozu.exchange_directory),
+        ] {
+            let problem = not_a_directory(loaded.origins.of(key), directory);
+            problems.extend(problem.map(|problem| problem.to_string()));
+        }
+    }
+    for (name, routes) in &config.routes {
+        let origin = loaded.origins.of(&["routes", name, "directory"]);
+        match fs::read_dir(&routes.directory) {
+            Err(error) => problems.push(unlistable(origin, &routes.directory, &error).to_string()),
+            Ok(_) => problems.extend(check_routes(&routes.directory)),
+        }
+    }
+    problems
+}
+
+/// What is wrong in the route files of a directory: `FILE:LINE:COLUMN: what is wrong; what to do`.
+fn check_routes(_directory: &Path) -> Vec<String> {
+    Vec::new()
+}
+
+/// `run` makes these two where they are missing; it cannot where something else lies there.
+fn not_a_directory(origin: Origin, path: &Path) -> Option<Problem> {
+    let metadata = fs::metadata(path).ok()?;
+    (!metadata.is_dir()).then(|| {
+        let what = format!("{} is no directory; move it away", path.display());
+        Problem::new(origin, what)
+    })
+}
+
+fn unlistable(origin: Origin, directory: &Path, error: &io::Error) -> Problem {
+    let directory = directory.display();
+    let what = match error.kind() {
+        io::ErrorKind::NotFound => format!(
+            "the directory {directory} is not there; create it (mkdir -p {directory}) or name another one"
+        ),
+        io::ErrorKind::NotADirectory => {
+            format!("{directory} is no directory; name the directory that holds the files")
+        }
+        io::ErrorKind::PermissionDenied => format!(
+            "the directory {directory} cannot be listed by this user; give it r-x, and x to the directories above it"
+        ),
+        _ => format!("the directory {directory} cannot be listed: {error}; mend the file system"),
+    };
+    Problem::new(origin, what)
+}

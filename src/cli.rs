@@ -1,0 +1,104 @@
+//! The command line.
+
+use std::{
+    io::{self, Write},
+    path::{Path, PathBuf},
+};
+
+use clap::{Parser, Subcommand};
+
+use crate::{
+    check,
+    config::{self, Environment, LoadError, Loaded},
+    exit::Exit,
+    run,
+};
+
+/// What `default-config` prints.
+pub const DEFAULT_CONFIG: &str = include_str!("../configs/default.toml");
+/// Where the configuration is, unless somebody says otherwise.
+const DEFAULT_PATH: &str = "/etc/sozu-manager/config.toml";
+/// The variable that says otherwise.
+const PATH_VARIABLE: &str = "SOZU_MANAGER_CONFIG";
+
+/// Feeds a Sōzu reverse proxy its routes, proves that it holds them, and shows what it does.
+#[derive(Debug, Parser)]
+#[command(name = "sozu-manager", version)]
+pub struct Arguments {
+    /// The configuration file [default: $SOZU_MANAGER_CONFIG, else /etc/sozu-manager/config.toml]
+    #[arg(short, long, value_name = "FILE", global = true)]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the daemon in the foreground
+    Run,
+    /// Check the configuration and everything that it names; change nothing
+    Check,
+    /// Print the commented default configuration
+    DefaultConfig,
+}
+
+/// Does what the arguments say.
+pub fn run(arguments: &Arguments) -> Exit {
+    let path = || path(arguments.config.as_deref());
+    match arguments.command {
+        Command::DefaultConfig => print(DEFAULT_CONFIG),
+        Command::Check => match load(&path()) {
+            Ok(loaded) => report(&check::problems(&loaded)),
+            Err(error) => print(&format!("{error}\n")).or(status(&error)),
+        },
+        Command::Run => match load(&path()) {
+            Ok(loaded) => run::run(&loaded.config),
+            Err(error) => {
+                // Nobody is left to tell if standard error is gone.
+                let _ = writeln!(io::stderr(), "{error}");
+                status(&error)
+            }
+        },
+    }
+}
+
+fn path(argument: Option<&Path>) -> PathBuf {
+    argument
+        .map(Path::to_owned)
+        .or_else(|| {
+            let set = std::env::var_os(PATH_VARIABLE)?;
+            (!set.is_empty()).then(|| set.into())
+        })
+        .unwrap_or_else(|| DEFAULT_PATH.into())
+}
+
+fn load(path: &Path) -> Result<Loaded, LoadError> {
+    config::load(path, &Environment::of_process())
+}
+
+/// A file that cannot be read is the environment's to mend; all else needs an editor.
+fn status(error: &LoadError) -> Exit {
+    match error {
+        LoadError::Unreadable { .. } => Exit::Failed,
+        LoadError::NoFile(_) | LoadError::Invalid(_) => Exit::Configuration,
+    }
+}
+
+fn report(problems: &[String]) -> Exit {
+    if problems.is_empty() {
+        return print("ok\n");
+    }
+    print(&(problems.join("\n") + "\n")).or(Exit::Failed)
+}
+
+/// Prints to standard output. A reader that closed it early (`| head`) has what it wanted.
+fn print(text: &str) -> Exit {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            let _ = writeln!(io::stderr(), "standard output: {error}");
+            Exit::Failed
+        }
+        _ => Exit::Fine,
+    }
+}

@@ -1,0 +1,137 @@
+//! What a value of the right type must still be: ranges, paths, characters.
+
+use std::{fmt::Display, path::Path, time::Duration};
+
+use super::tables::Config;
+
+const SECOND: Duration = Duration::from_secs(1);
+const HOUR: Duration = Duration::from_hours(1);
+const DAY: Duration = Duration::from_hours(24);
+/// As `humantime` counts years.
+const YEAR: Duration = Duration::from_hours(8766);
+const MILLISECOND: Duration = Duration::from_millis(1);
+
+/// The paths of the values that break a rule, each with what is wrong and what to do.
+pub(super) fn broken(config: &Config) -> Vec<(Vec<String>, String)> {
+    let mut broken = Broken(Vec::new());
+    let sozu = &config.sozu;
+    broken.path("state_directory", &config.state_directory);
+    broken.instance(&config.instance);
+    broken.path("sozu.command_socket", &sozu.command_socket);
+    broken.range("sozu.connections", sozu.connections, 1, 256);
+    broken.duration(
+        "sozu.worker_timeout",
+        sozu.worker_timeout,
+        100 * MILLISECOND,
+        HOUR,
+    );
+    broken.range(
+        "sozu.max_request_bytes",
+        sozu.max_request_bytes,
+        10_000,
+        1_000_000_000,
+    );
+    broken.path("sozu.exchange_directory", &sozu.exchange_directory);
+    if !sozu.exchange_directory_in_sozu.as_os_str().is_empty() {
+        let key = "sozu.exchange_directory_in_sozu";
+        broken.path(key, &sozu.exchange_directory_in_sozu);
+    }
+    broken.path("admin.socket", &config.admin.socket);
+    broken.range(
+        "metrics.max_series",
+        config.metrics.max_series,
+        1,
+        usize::MAX,
+    );
+    broken.duration(
+        "metrics.share_for",
+        config.metrics.share_for,
+        MILLISECOND,
+        HOUR,
+    );
+    broken.share("guard.removal_share", config.guard.removal_share);
+    broken.duration("reconcile.interval", config.reconcile.interval, SECOND, DAY);
+    broken.duration("journal.keep", config.journal.keep, HOUR, 10 * YEAR);
+    broken.range(
+        "journal.max_rows",
+        config.journal.max_rows,
+        1000,
+        i64::MAX as u64,
+    );
+    broken.range(
+        "dead_letters.max_rows",
+        config.dead_letters.max_rows,
+        1,
+        i64::MAX as u64,
+    );
+    broken.range(
+        "dead_letters.max_bytes",
+        config.dead_letters.max_bytes,
+        super::Size(1_000_000),
+        super::Size(i64::MAX as u64),
+    );
+    for (name, routes) in &config.routes {
+        broken.path(&format!("routes.{name}.directory"), &routes.directory);
+    }
+    broken.0
+}
+
+struct Broken(Vec<(Vec<String>, String)>);
+
+impl Broken {
+    fn add(&mut self, key: &str, what: &str) {
+        let path: Vec<String> = key.split('.').map(str::to_owned).collect();
+        let what = format!("{}: {what}", super::schema::dotted(&path));
+        self.0.push((path, what));
+    }
+
+    /// A relative one would mean another place at the next start.
+    fn path(&mut self, key: &str, path: &Path) {
+        if path.as_os_str().is_empty() {
+            self.add(key, "it is not set; give an absolute path");
+        } else if !path.is_absolute() {
+            let what = format!(
+                "{} is relative; write the whole path, from /",
+                path.display()
+            );
+            self.add(key, &what);
+        }
+    }
+
+    fn range<T: PartialOrd + Display + Copy>(&mut self, key: &str, value: T, low: T, high: T) {
+        if value < low {
+            self.add(key, &format!("{value} is too little; write {low} or more"));
+        } else if value > high {
+            self.add(key, &format!("{value} is too much; write {high} or less"));
+        }
+    }
+
+    fn duration(&mut self, key: &str, value: Duration, low: Duration, high: Duration) {
+        let text = humantime::format_duration;
+        if value < low {
+            let what = format!("{} is too short; write {} or more", text(value), text(low));
+            self.add(key, &what);
+        } else if value > high {
+            let what = format!("{} is too long; write {} or less", text(value), text(high));
+            self.add(key, &what);
+        }
+    }
+
+    fn share(&mut self, key: &str, value: f64) {
+        if !(0.0..=1.0).contains(&value) {
+            self.add(
+                key,
+                &format!("{value} is no share; write a number from 0 to 1"),
+            );
+        }
+    }
+
+    fn instance(&mut self, name: &str) {
+        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+        if name.len() > 64 || !name.chars().all(plain) {
+            let what =
+                format!("{name:?} is no name; take up to 64 of A-Z, a-z, 0-9, `.`, `_` and `-`");
+            self.add("instance", &what);
+        }
+    }
+}

@@ -1,0 +1,16 @@
+//! The daemon's shell: command line, configuration, log, signals, and the tree of components.
+//! No domain logic: that lives in the crate `actors`.
+
+#[cfg(not(panic = "unwind"))]
+compile_error!(
+    "sozu-manager restarts components that panic: build it with panic = \"unwind\" (the default)"
+);
+
+pub mod check;
+pub mod cli;
+pub mod config;
+pub mod exit;
+pub mod log;
+pub mod run;
+pub mod signals;
+pub mod tree;

@@ -1,0 +1,151 @@
+//! `run`: the daemon, from its start to its end.
+
+use std::{
+    io,
+    net::{SocketAddr, TcpListener},
+    panic::{self, AssertUnwindSafe},
+};
+
+use supervisors::Exit as Ended;
+use tokio::sync::watch;
+use tracing::{error, info, warn};
+
+use crate::{
+    config::Config,
+    exit::Exit,
+    log,
+    signals::{self, Cause},
+    tree,
+};
+
+/// Why the daemon did not start.
+#[derive(Debug, thiserror::Error)]
+enum StartError {
+    #[error("{address} cannot be listened on: {error}; {remedy}")]
+    Bind {
+        address: SocketAddr,
+        error: io::Error,
+        remedy: String,
+    },
+    #[error("signals cannot be caught: {0}; raise the limits on threads and open files")]
+    Signals(io::Error),
+}
+
+/// Runs the daemon until it is told to stop.
+pub fn run(config: &Config) -> Exit {
+    let _log = log::start(config.log);
+    // Children are caught by their supervisor. What is left is our own mistake, and told as a
+    // failure like any other.
+    match panic::catch_unwind(AssertUnwindSafe(|| start(config))) {
+        Ok(Ok(exit)) => exit,
+        Ok(Err(error)) => {
+            error!(error = %error, "The daemon did not start.");
+            Exit::Failed
+        }
+        Err(_) => Exit::Failed,
+    }
+}
+
+fn start(config: &Config) -> Result<Exit, StartError> {
+    let stop = told_to_stop().map_err(StartError::Signals)?;
+    let address = config.http.address;
+    let listener = bind(address).map_err(|error| StartError::Bind {
+        address,
+        remedy: remedy(address, &error),
+        error,
+    })?;
+    info!(
+        version = env!("CARGO_PKG_VERSION"),
+        sources = config.routes.len(),
+        address = %listener.local_addr().unwrap_or(address),
+        "The daemon starts."
+    );
+    let system = actix::System::new();
+    let ended =
+        system.block_on(async move { tree::build(config, listener).run(stopped(stop)).await });
+    // The process ends now. Dropping the runtime would wait for threads that may hang in a file
+    // system that does not answer.
+    std::mem::forget(system);
+    Ok(said(&ended))
+}
+
+/// Turns true when somebody asks for a stop. The second time the process ends there and then.
+fn told_to_stop() -> io::Result<watch::Receiver<bool>> {
+    let (told, stop) = watch::channel(false);
+    let mut before = false;
+    signals::listen(move |cause| match cause {
+        Cause::Stop(signal) if !before => {
+            info!(
+                signal,
+                "Told to stop; a second signal ends the daemon at once."
+            );
+            before = true;
+            told.send_replace(true);
+        }
+        Cause::Stop(signal) => {
+            error!(
+                signal,
+                "Told to stop a second time: the daemon ends at once."
+            );
+            std::process::exit(i32::from(Exit::Failed as u8));
+        }
+        Cause::Reload => {
+            warn!("This version cannot reload yet: nothing changed; restart the daemon instead.");
+        }
+    })?;
+    Ok(stop)
+}
+
+async fn stopped(mut stop: watch::Receiver<bool>) {
+    if stop.wait_for(|told| *told).await.is_err() {
+        // The thread that hears signals is gone, so nobody can ask any more.
+        std::future::pending::<()>().await;
+    }
+}
+
+fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let listener = TcpListener::bind(address)?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+fn remedy(address: SocketAddr, error: &io::Error) -> String {
+    let port = address.port();
+    match error.kind() {
+        io::ErrorKind::AddrInUse => format!(
+            "stop the process that has it (`ss -ltnp 'sport = :{port}'` shows it) or set another [http] address"
+        ),
+        io::ErrorKind::PermissionDenied => {
+            "set [http] address to a port from 1024 on, or grant CAP_NET_BIND_SERVICE".to_owned()
+        }
+        io::ErrorKind::AddrNotAvailable => {
+            "set [http] address to an address that this host has".to_owned()
+        }
+        _ => "set another [http] address".to_owned(),
+    }
+}
+
+/// Logs how it ended, and what that means for whoever started it.
+fn said(ended: &Ended) -> Exit {
+    match ended {
+        Ended::Stopped { survivors } if survivors.is_empty() => {
+            info!("The daemon stopped in order.");
+            Exit::Fine
+        }
+        Ended::Stopped { survivors } => {
+            let survivors = survivors.join(", ");
+            error!(
+                survivors,
+                "The daemon stopped, but some components did not in time."
+            );
+            Exit::Failed
+        }
+        Ended::Escalated { component, error } => {
+            error!(
+                component,
+                error, "A critical component crashed too often: the daemon ends."
+            );
+            Exit::Failed
+        }
+    }
+}

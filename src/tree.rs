@@ -1,0 +1,128 @@
+//! The tree of components, one line per child, and how the configuration becomes their settings.
+
+use std::{net::TcpListener, sync::Arc};
+
+use actors::{
+    fs_watcher::{self, Reading},
+    http_server,
+    messages::SourceName,
+    metrics, metrics_scraper, socket_pool,
+    state_keeper::{
+        self, gate::Mode, guard::Bounds, keeper::Settings, report::Report, store::Limits,
+    },
+};
+use sozu_socket::{Builder, Sozu};
+use supervisors::{Spec, Supervisor};
+use tokio::sync::watch;
+
+use crate::config::{Config, tables};
+
+/// The tree that the configuration asks for. Starts nothing. What is not configured is not there:
+/// without a source there is no keeper, no database and no exchange directory.
+pub fn build(config: &Config, listener: TcpListener) -> Supervisor {
+    let (seen, see) = watch::channel(Sozu::Unasked);
+    let (report, reported) = watch::channel(Arc::new(Report::default()));
+    let mut root = Supervisor::new("root");
+    let mut proxy = Supervisor::new("proxy");
+    let mut sources = Supervisor::new("sources");
+
+    let pool = proxy.child(
+        Spec::critical("socket_pool", "socket_pool"),
+        pool(config).build(seen),
+    );
+    if has_sources(config) {
+        let keeper = Spec::critical("state_keeper", "state_keeper").own_thread();
+        let keeper = proxy.child(
+            keeper,
+            self::keeper(config).build(pool.clone(), see.clone(), report),
+        );
+        for (name, routes) in &config.routes {
+            let watcher = Spec::parking(format!("routes.{name}"), "routes_watcher");
+            sources.child(
+                watcher,
+                self::routes(name, routes).build(keeper.clone(), reported.clone()),
+            );
+        }
+    }
+    let health = root.health();
+    root.group(proxy);
+    root.group(sources);
+    let scraper = Spec::parking("metrics_scraper", "metrics_scraper");
+    let scraper = root.child(scraper, self::scraper(config).build(pool));
+    let deps = http_server::Deps {
+        listener: Arc::new(listener),
+        health,
+        report: reported,
+        seen: see,
+        has_sources: has_sources(config) && config.reconcile.mode == tables::Mode::Apply,
+        scraper,
+        metrics: metrics::install(),
+    };
+    root.child(
+        Spec::critical("http_server", "http_server"),
+        http_server::Config {}.build(deps),
+    );
+    root
+}
+
+fn has_sources(config: &Config) -> bool {
+    !config.routes.is_empty()
+}
+
+fn pool(config: &Config) -> socket_pool::Config {
+    let sozu = &config.sozu;
+    let mut pool = Builder::new(&sozu.command_socket)
+        .connections(sozu.connections)
+        .worker_timeout(sozu.worker_timeout)
+        .max_request_bytes(sozu.max_request_bytes);
+    if has_sources(config) {
+        pool = pool.exchange_directory(&sozu.exchange_directory);
+        if !sozu.exchange_directory_in_sozu.as_os_str().is_empty() {
+            pool = pool.exchange_directory_in_sozu(&sozu.exchange_directory_in_sozu);
+        }
+    }
+    socket_pool::Config { pool }
+}
+
+fn keeper(config: &Config) -> state_keeper::Config {
+    state_keeper::Config {
+        state_directory: config.state_directory.clone(),
+        limits: Limits {
+            journal_keep: config.journal.keep,
+            journal_rows: config.journal.max_rows,
+            dead_letter_rows: config.dead_letters.max_rows,
+        },
+        settings: Settings {
+            bounds: Bounds {
+                removal_share: config.guard.removal_share,
+                removal_minimum: config.guard.removal_minimum,
+            },
+            mode: match config.reconcile.mode {
+                tables::Mode::Apply => Mode::Apply,
+                tables::Mode::Observe => Mode::Observe,
+            },
+            interval: config.reconcile.interval,
+            worker_timeout: config.sozu.worker_timeout,
+            max_request_bytes: config.sozu.max_request_bytes,
+            sources: config
+                .routes
+                .keys()
+                .map(|name| SourceName::new(name))
+                .collect(),
+        },
+    }
+}
+
+fn routes(name: &str, routes: &tables::Routes) -> fs_watcher::Config {
+    fs_watcher::Config {
+        source: SourceName::new(name),
+        directory: routes.directory.clone(),
+        reading: Reading::Routes,
+    }
+}
+
+fn scraper(config: &Config) -> metrics_scraper::Config {
+    metrics_scraper::Config {
+        share_for: config.metrics.share_for,
+    }
+}

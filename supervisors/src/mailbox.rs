@@ -1,0 +1,117 @@
+//! The mailbox of one life: a bounded queue of letters that the actor opens in its own context.
+//!
+//! It takes the place of actix's own, whose bound does not hold: every clone of an `Addr` has a guaranteed slot, and a
+//! sender that met a full mailbox is never woken (`AddressSender::poll_unparked` keeps no waker), so its request hangs.
+
+use std::{
+    pin::Pin,
+    task::{self, Poll, ready},
+};
+
+use actix::{Actor, ActorFuture, AsyncContext, Context, Handler, Message, dev::MessageResponse};
+use tokio::sync::{
+    mpsc,
+    oneshot::{self, error::TryRecvError},
+};
+
+use crate::{Reason, life::End};
+
+/// A message and the way back for its answer, whatever their types.
+pub(crate) type Letter<A> = Box<dyn Open<A> + Send>;
+
+pub(crate) trait Open<A: Actor> {
+    /// Lets the actor handle it.
+    fn open(self: Box<Self>, actor: &mut A, context: &mut A::Context, ends: &mpsc::Sender<End>);
+    /// Gives the message back: nobody has seen it.
+    fn give_back(self: Box<Self>);
+}
+
+struct Asked<M: Message> {
+    message: M,
+    answer: oneshot::Sender<Result<M::Result, M>>,
+}
+
+pub(crate) fn letter<A, M>(message: M, answer: oneshot::Sender<Result<M::Result, M>>) -> Letter<A>
+where
+    A: Handler<M>,
+    M: Message + Send + 'static,
+    M::Result: Send,
+{
+    Box::new(Asked { message, answer })
+}
+
+impl<A, M> Open<A> for Asked<M>
+where
+    A: Handler<M>,
+    M: Message + 'static,
+{
+    fn open(self: Box<Self>, actor: &mut A, context: &mut A::Context, ends: &mpsc::Sender<End>) {
+        let Self { message, answer } = *self;
+        if answer.is_closed() {
+            return; // nobody waits for it any more
+        }
+        let (sender, mut receiver) = oneshot::channel();
+        actor.handle(message, context).handle(context, Some(sender));
+        match receiver.try_recv() {
+            Ok(value) => drop(answer.send(Ok(value))),
+            Err(TryRecvError::Closed) => unanswered(ends),
+            // a future answers later. If it panics in a task of its own, as that of a `ResponseFuture` does, tokio
+            // swallows the panic: that no answer came is the only trace of it
+            Err(TryRecvError::Empty) => {
+                let ends = ends.clone();
+                tokio::task::spawn_local(async move {
+                    match receiver.await {
+                        Ok(value) => drop(answer.send(Ok(value))),
+                        Err(_) => unanswered(&ends),
+                    }
+                });
+            }
+        }
+    }
+
+    fn give_back(self: Box<Self>) {
+        let Self { message, answer } = *self;
+        drop(answer.send(Err(message)));
+    }
+}
+
+/// If the life is over anyway, nobody listens.
+fn unanswered(ends: &mpsc::Sender<End>) {
+    let error = "the future of a handler ended without an answer, as after a panic";
+    let _ = ends.try_send(End::new(Reason::Panic, error));
+}
+
+/// Spawned into the actor's context: hands it letter after letter, none while the actor waits (`ctx.wait`) or stops.
+pub(crate) struct Inbox<A: Actor> {
+    pub(crate) letters: mpsc::Receiver<Letter<A>>,
+    pub(crate) ends: mpsc::Sender<End>,
+}
+
+impl<A: Actor<Context = Context<A>>> ActorFuture<A> for Inbox<A> {
+    type Output = ();
+
+    fn poll(
+        mut self: Pin<&mut Self>,
+        actor: &mut A,
+        context: &mut Context<A>,
+        task: &mut task::Context<'_>,
+    ) -> Poll<()> {
+        while !context.waiting() {
+            match ready!(self.letters.poll_recv(task)) {
+                Some(letter) => letter.open(actor, context, &self.ends),
+                None => return Poll::Ready(()),
+            }
+        }
+        Poll::Pending
+    }
+}
+
+/// The end of a life: what it has not seen is its callers' again, who wait for the next one.
+impl<A: Actor> Drop for Inbox<A> {
+    fn drop(&mut self) {
+        self.letters.close();
+        while let Ok(letter) = self.letters.try_recv() {
+            letter.give_back();
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! A supervisor as it is put together: children in their order, groups among them.
+
+use std::{
+    future::Future,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use actix::{Actor, Context};
+use tokio::sync::watch;
+
+use crate::{
+    Health, Limits, Ref, Reporter, Spec,
+    health::{Cell, Entry},
+    life::{ActorChild, Birth, Obituary, Outcome, Start},
+    tend::{self, Order},
+};
+
+/// Starts, watches and restarts children, each alone (`one_for_one`).
+pub struct Supervisor {
+    pub(crate) name: &'static str,
+    pub(crate) limits: Limits,
+    pub(crate) children: Vec<Child>,
+    pub(crate) health: Health,
+}
+
+pub(crate) struct Child {
+    pub(crate) spec: Spec,
+    pub(crate) entry: Entry,
+    pub(crate) start: Box<dyn Start>,
+    /// Lives are counted over the restarts of the group too, so that no old one is taken for a new one.
+    lives: AtomicU64,
+}
+
+/// How a tree ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// As asked.
+    Stopped {
+        /// Who did not stop in time and was aborted, in the order of the stop.
+        survivors: Vec<String>,
+    },
+    /// A critical child crashed too often. Everything else was stopped in order.
+    Escalated {
+        /// Which one.
+        component: String,
+        /// Its last error.
+        error: String,
+    },
+}
+
+impl Supervisor {
+    /// One with no children yet.
+    pub fn new(name: &'static str) -> Self {
+        Self {
+            name,
+            limits: Limits::default(),
+            children: Vec::new(),
+            health: Health::default(),
+        }
+    }
+
+    /// With other limits than the default; they hold for each of its children by itself.
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Adds a child; started in this order, stopped in the reverse one. The factory makes each life of it. Its own clones
+    /// of a `Ref` may ask this child long before it runs.
+    pub fn child<A, F>(&mut self, spec: Spec, factory: F) -> Ref<A>
+    where
+        A: Actor<Context = Context<A>>,
+        F: Fn(Reporter) -> A + Send + Sync + 'static,
+    {
+        let (slot, watched) = watch::channel(crate::reference::Slot::default());
+        let cell = Arc::new(Cell::new(&spec));
+        let entry = Entry::Component(Arc::clone(&cell));
+        let start = ActorChild {
+            spec: spec.clone(),
+            cell,
+            slot: Arc::new(slot),
+            factory: Arc::new(factory),
+        };
+        self.add(spec, entry, Box::new(start));
+        Ref::new(watched)
+    }
+
+    /// Adds a group: a supervisor as a critical child. When it escalates, it is restarted as a whole.
+    pub fn group(&mut self, group: Supervisor) {
+        // it bounds its stop by itself: one child after the other, each within its own time
+        let stop_within: Duration = group
+            .children
+            .iter()
+            .map(|child| child.spec.stop_within + tend::ABORT_WITHIN)
+            .sum();
+        let spec =
+            Spec::critical(group.name, "group").stop_within(stop_within + tend::ABORT_WITHIN);
+        let entry = Entry::Group(group.health.clone());
+        self.add(spec, entry, Box::new(Group(Arc::new(group))));
+    }
+
+    fn add(&mut self, spec: Spec, entry: Entry, start: Box<dyn Start>) {
+        self.health.add(entry.clone());
+        self.children.push(Child {
+            spec,
+            entry,
+            start,
+            lives: AtomicU64::new(0),
+        });
+    }
+
+    /// The health of everything below, also of what is added later.
+    pub fn health(&self) -> Health {
+        self.health.clone()
+    }
+
+    /// Runs until `shutdown` completes or a critical crash loop escalates; either way everything is stopped in order.
+    /// When the future is dropped, so is every child.
+    ///
+    /// # Panics
+    /// Outside of a [`tokio::task::LocalSet`] (an `actix::System` is one), unless every child has its own thread.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) -> Exit {
+        let order = async {
+            shutdown.await;
+            Order::Stop
+        };
+        match tend::tend(&self, order).await {
+            Outcome::Escalated {
+                component, error, ..
+            } => Exit::Escalated { component, error },
+            Outcome::Stopped { survivors } => Exit::Stopped { survivors },
+            // nobody holds a leash of the root
+            Outcome::Killed | Outcome::Ended(_) => Exit::Stopped {
+                survivors: Vec::new(),
+            },
+        }
+    }
+}
+
+impl Child {
+    pub(crate) fn next_life(&self) -> u64 {
+        self.lives.fetch_add(1, Ordering::Relaxed) + 1
+    }
+}
+
+/// A supervisor as a child of another one.
+struct Group(Arc<Supervisor>);
+
+impl Start for Group {
+    fn start(&self, mut birth: Birth) {
+        let obituary = Obituary::new(birth.news.clone());
+        let group = Arc::clone(&self.0);
+        tokio::task::spawn_local(async move {
+            birth.news.ready();
+            let order = async {
+                match birth.leash.recv().await {
+                    Some(()) => Order::Stop,
+                    None => Order::Kill,
+                }
+            };
+            obituary.tell(tend::tend(&group, order).await);
+        });
+    }
+
+    fn cut_off(&self) {
+        for child in &self.0.children {
+            child.start.cut_off();
+        }
+    }
+}

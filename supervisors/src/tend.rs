@@ -1,0 +1,393 @@
+//! The loop of a supervisor: hears its children, keeps their time, restarts them, stops them in order.
+
+use std::{future::Future, pin::pin, time::Duration};
+
+use tokio::{
+    sync::mpsc,
+    time::{Instant, sleep_until},
+};
+use tracing::{error, info, warn};
+
+use crate::{
+    Reason, State, Supervisor,
+    decide::{History, Next, decide},
+    health::Entry,
+    life::{Birth, End, Event, News, Outcome, What},
+    supervisor::Child,
+};
+
+/// What a child gets to be gone when it is aborted. One that blocks its own thread does not go, and is left behind.
+pub(crate) const ABORT_WITHIN: Duration = Duration::from_secs(1);
+/// The loop turns at least this often, so that its silence means something.
+const TICK: Duration = Duration::from_secs(1);
+
+/// What a supervisor is told from above.
+pub(crate) enum Order {
+    Stop,
+    Kill,
+}
+
+/// Starts the children and looks after them until ordered otherwise.
+pub(crate) async fn tend(supervisor: &Supervisor, order: impl Future<Output = Order>) -> Outcome {
+    let mut tending = Tending::new(supervisor);
+    let mut order = pin!(order);
+    for index in 0..supervisor.children.len() {
+        tending.start(index);
+    }
+    loop {
+        let due = tending.due();
+        let event = tokio::select! {
+            biased;
+            order = &mut order => return match order {
+                Order::Stop => Outcome::Stopped { survivors: tending.stop().await },
+                Order::Kill => Outcome::Killed,
+            },
+            event = tending.next(due) => event,
+        };
+        let escalation = match event {
+            Some(event) => tending.on(event),
+            None => tending.on_time(),
+        };
+        if let Some(escalated) = escalation {
+            tending.stop().await;
+            return escalated;
+        }
+    }
+}
+
+struct Tending<'a> {
+    supervisor: &'a Supervisor,
+    watched: Vec<Watched>,
+    began: Instant,
+    /// Kept here too, so that `news` never ends.
+    events: mpsc::UnboundedSender<Event>,
+    news: mpsc::UnboundedReceiver<Event>,
+}
+
+/// What the supervisor knows of one child.
+struct Watched {
+    life: u64,
+    phase: Phase,
+    /// See [`Birth::leash`].
+    leash: Option<mpsc::Sender<()>>,
+    history: History,
+    /// Since when it ends again and again.
+    loop_began: Instant,
+}
+
+/// Where a child stands. Each phase has at most one time at which something is due.
+enum Phase {
+    Starting {
+        ready_by: Instant,
+    },
+    Ready {
+        since: Instant,
+    },
+    /// Aborted, for this reason; waited for, so that no two lives of it run beside each other.
+    Condemned {
+        end: End,
+        gone_by: Instant,
+    },
+    Waiting {
+        until: Instant,
+    },
+    Over,
+}
+
+impl Phase {
+    fn due(&self) -> Option<Instant> {
+        match self {
+            Self::Starting { ready_by } => Some(*ready_by),
+            Self::Condemned { gone_by, .. } => Some(*gone_by),
+            Self::Waiting { until } => Some(*until),
+            Self::Ready { .. } | Self::Over => None,
+        }
+    }
+
+    fn alive(&self) -> bool {
+        !matches!(self, Self::Waiting { .. } | Self::Over)
+    }
+}
+
+impl<'a> Tending<'a> {
+    fn new(supervisor: &'a Supervisor) -> Self {
+        let (events, news) = mpsc::unbounded_channel();
+        let began = Instant::now();
+        let watched = supervisor.children.iter().map(|_| Watched {
+            life: 0,
+            phase: Phase::Over,
+            leash: None,
+            history: History::default(),
+            loop_began: began,
+        });
+        Self {
+            supervisor,
+            watched: watched.collect(),
+            began,
+            events,
+            news,
+        }
+    }
+
+    fn child(&self, index: usize) -> &'a Child {
+        &self.supervisor.children[index]
+    }
+
+    fn start(&mut self, index: usize) {
+        let child = self.child(index);
+        let watched = &mut self.watched[index];
+        let (leash, held) = mpsc::channel(1);
+        watched.life = child.next_life();
+        watched.leash = Some(leash);
+        watched.phase = Phase::Starting {
+            ready_by: Instant::now() + child.spec.ready_within,
+        };
+        child.start.start(Birth {
+            news: News {
+                child: index,
+                life: watched.life,
+                events: self.events.clone(),
+            },
+            leash: held,
+        });
+    }
+
+    /// The next event of a present life, or nothing when it is `due`; by then the loop turns at every tick.
+    async fn next(&mut self, due: Option<Instant>) -> Option<Event> {
+        self.supervisor.health.turned();
+        let tick = Instant::now() + TICK;
+        let wake = due.map_or(tick, |due| due.min(tick));
+        let event = tokio::select! {
+            // first what was told in time, then who is late
+            biased;
+            event = self.news.recv() => event,
+            () = sleep_until(wake) => None,
+        };
+        event.filter(|event| event.life == self.watched[event.child].life)
+    }
+
+    /// When the first child's time is over.
+    fn due(&self) -> Option<Instant> {
+        self.watched
+            .iter()
+            .filter_map(|watched| watched.phase.due())
+            .min()
+    }
+
+    fn on(&mut self, event: Event) -> Option<Outcome> {
+        let index = event.child;
+        let now = Instant::now();
+        let watched = &mut self.watched[index];
+        match (event.what, &watched.phase) {
+            (What::Ready, Phase::Starting { .. }) => {
+                watched.phase = Phase::Ready { since: now };
+                None
+            }
+            (What::Over(_), Phase::Condemned { end, .. }) => {
+                let end = end.clone();
+                self.ended(index, end, None, Duration::ZERO)
+            }
+            (What::Over(outcome), Phase::Starting { .. }) => {
+                self.over(index, outcome, Duration::ZERO)
+            }
+            (What::Over(outcome), Phase::Ready { since }) => {
+                let ready_for = now - *since;
+                self.over(index, outcome, ready_for)
+            }
+            (What::Ready, _) | (What::Over(_), Phase::Waiting { .. } | Phase::Over) => None,
+        }
+    }
+
+    fn over(&mut self, index: usize, outcome: Outcome, ready_for: Duration) -> Option<Outcome> {
+        match outcome {
+            Outcome::Ended(end) => self.ended(index, end, None, ready_for),
+            // a group was sound until its crash loop began, so that loops of loops are seen as one
+            Outcome::Escalated {
+                component,
+                error,
+                sound,
+            } => self.ended(
+                index,
+                End::new(Reason::Error, error),
+                Some(component),
+                sound,
+            ),
+            Outcome::Stopped { .. } | Outcome::Killed => {
+                let end = End::new(Reason::Stopped, "it stopped without being asked");
+                self.ended(index, end, None, ready_for)
+            }
+        }
+    }
+
+    /// Does what is due.
+    fn on_time(&mut self) -> Option<Outcome> {
+        let now = Instant::now();
+        for index in 0..self.watched.len() {
+            let watched = &mut self.watched[index];
+            if watched.phase.due().is_none_or(|due| now < due) {
+                continue;
+            }
+            let escalation = match &watched.phase {
+                Phase::Starting { .. } => {
+                    let spec = &self.child(index).spec;
+                    let error = format!("it was not ready within {:?}", spec.ready_within);
+                    let gone_by = now + spec.stop_within;
+                    self.condemn(index, End::new(Reason::NotReady, error), gone_by);
+                    None
+                }
+                Phase::Condemned { end, .. } => {
+                    let (end, component) = (end.clone(), &self.child(index).spec.name);
+                    warn!(
+                        component,
+                        "The component blocks its thread and is left behind."
+                    );
+                    self.ended(index, end, None, Duration::ZERO)
+                }
+                Phase::Waiting { .. } => {
+                    self.start(index);
+                    None
+                }
+                Phase::Ready { .. } | Phase::Over => None,
+            };
+            if escalation.is_some() {
+                return escalation;
+            }
+        }
+        None
+    }
+
+    /// Aborts a life that is not what it should be, and waits until it is gone.
+    fn condemn(&mut self, index: usize, end: End, gone_by: Instant) {
+        self.child(index).start.cut_off();
+        let watched = &mut self.watched[index];
+        watched.leash = None;
+        watched.phase = Phase::Condemned { end, gone_by };
+    }
+
+    /// After the end of a life. `component` is who brought it about, if it was not the child itself.
+    fn ended(
+        &mut self,
+        index: usize,
+        end: End,
+        component: Option<String>,
+        ready_for: Duration,
+    ) -> Option<Outcome> {
+        let now = Instant::now();
+        let child = self.child(index);
+        child.start.cut_off();
+        if let Entry::Component(cell) = &child.entry {
+            cell.count(end.reason, end.error.clone());
+        }
+        let watched = &mut self.watched[index];
+        watched.leash = None;
+        let history = std::mem::take(&mut watched.history);
+        let limits = &self.supervisor.limits;
+        let (history, next) = decide(
+            limits,
+            child.spec.critical,
+            history,
+            ready_for,
+            rand::random(),
+        );
+        if history.ends() == 1 {
+            watched.loop_began = now;
+        }
+        watched.history = history;
+        let (name, reason, error) = (&child.spec.name, end.reason.name(), &end.error);
+        let (state, wait) = match next {
+            Next::Restart(wait) => {
+                warn!(component = name, reason, error, backoff = ?wait, "The component ended and is restarted.");
+                (State::Backoff, wait)
+            }
+            Next::Park(wait) => {
+                warn!(component = name, reason, error, backoff = ?wait, "The component ended too often and is parked.");
+                (State::Parked, wait)
+            }
+            Next::Escalate => {
+                error!(
+                    component = name,
+                    reason, error, "The component ended too often: its supervisor gives up."
+                );
+                watched.phase = Phase::Over;
+                child
+                    .entry
+                    .each(&mut |cell| cell.between(State::Stopped, "ended too often".to_owned()));
+                return Some(Outcome::Escalated {
+                    component: component.unwrap_or_else(|| name.clone()),
+                    error: end.error,
+                    sound: watched.loop_began - self.began,
+                });
+            }
+        };
+        watched.phase = Phase::Waiting { until: now + wait };
+        child
+            .entry
+            .each(&mut |cell| cell.between(state, format!("starts again in {wait:.1?}")));
+        None
+    }
+
+    /// Stops the children one after the other, the last one first; who did not stop in time.
+    async fn stop(&mut self) -> Vec<String> {
+        let mut survivors = Vec::new();
+        for index in (0..self.watched.len()).rev() {
+            self.stop_one(index, &mut survivors).await;
+        }
+        survivors
+    }
+
+    async fn stop_one(&mut self, index: usize, survivors: &mut Vec<String>) {
+        let child = self.child(index);
+        let name = &child.spec.name;
+        child.start.cut_off();
+        if self.watched[index].phase.alive() {
+            if let Entry::Component(cell) = &child.entry {
+                cell.stopping();
+            }
+            if let Some(leash) = &self.watched[index].leash {
+                let _ = leash.try_send(());
+            }
+            if !self.gone(index, child.spec.stop_within, survivors).await {
+                warn!(component = name, within = ?child.spec.stop_within, "The component did not stop in time and is aborted.");
+                survivors.push(name.clone());
+                self.watched[index].leash = None;
+                self.gone(index, ABORT_WITHIN, survivors).await;
+            }
+        }
+        self.watched[index].phase = Phase::Over;
+        child
+            .entry
+            .each(&mut |cell| cell.between(State::Stopped, String::new()));
+        info!(component = name, "The component has stopped.");
+    }
+
+    /// Waits until a child is gone. Others that end meanwhile are not restarted any more.
+    async fn gone(&mut self, index: usize, within: Duration, survivors: &mut Vec<String>) -> bool {
+        let until = Instant::now() + within;
+        while self.watched[index].phase.alive() {
+            if let Some(Event {
+                child,
+                what: What::Over(outcome),
+                ..
+            }) = self.next(Some(until)).await
+            {
+                self.watched[child].phase = Phase::Over;
+                match outcome {
+                    Outcome::Stopped { survivors: below } => survivors.extend(below),
+                    Outcome::Ended(End { reason, error }) => {
+                        let component = &self.child(child).spec.name;
+                        warn!(
+                            component,
+                            reason = reason.name(),
+                            error,
+                            "The component ended while the tree stops."
+                        );
+                    }
+                    Outcome::Escalated { .. } | Outcome::Killed => {}
+                }
+            } else if Instant::now() >= until {
+                return false;
+            }
+        }
+        true
+    }
+}

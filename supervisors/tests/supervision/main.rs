@@ -1,0 +1,15 @@
+//! Whole trees of puppets that fail on demand, most of them under paused time.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    missing_docs,
+    unreachable_pub
+)]
+
+mod asking;
+mod lives;
+mod policy;
+mod puppet;
+mod stopping;
+mod threads;
