@@ -133,6 +133,12 @@ impl Sozu {
         process.kill_group()
     }
 
+    /// Whether its main process has ended by itself or by somebody's signal; it then still needs [`Sozu::kill`].
+    pub fn has_ended(&mut self) -> Result<bool> {
+        let process = self.process.as_mut().ok_or_else(not_running)?;
+        process.exit_status().map(|status| status.is_some())
+    }
+
     /// SIGKILL to the main process alone, as an operator's `kill -9` does; [`Sozu::kill`] then ends what is left.
     pub fn kill_main(&mut self) -> Result<()> {
         let process = self.process.as_mut().ok_or_else(not_running)?;
