@@ -207,8 +207,15 @@ pub(crate) fn runnable_by(
         return Ok(program.to_owned());
     }
     let copy = directory.join(program.file_name().unwrap_or_default());
-    fs::copy(program, &copy)
-        .map_err(Error::while_doing(format!("copying {}", program.display())))?;
+    // by another process: a file that we have open for writing while another thread forks is "text file busy"
+    let copied = Command::new("cp").arg(program).arg(&copy).status();
+    if !copied.is_ok_and(|status| status.success()) {
+        return Err(Error::new(format!(
+            "copying {} to {} failed",
+            program.display(),
+            copy.display()
+        )));
+    }
     Ok(copy)
 }
 

@@ -19,6 +19,7 @@ pub struct Builder {
     command_socket: PathBuf,
     worker_timeout: Duration,
     directory: Option<PathBuf>,
+    prefix: String,
     routes: Vec<String>,
     extra: String,
     environment: Vec<(String, String)>,
@@ -32,6 +33,7 @@ impl Builder {
             command_socket: sozu.command_socket(),
             worker_timeout: sozu.worker_timeout(),
             directory: None,
+            prefix: "sozu-manager-under-test-".to_owned(),
             routes: vec!["local".to_owned()],
             extra: String::new(),
             environment: Vec::new(),
@@ -43,6 +45,13 @@ impl Builder {
     #[must_use]
     pub fn directory(mut self, directory: impl Into<PathBuf>) -> Self {
         self.directory = Some(directory.into());
+        self
+    }
+
+    /// What the name of its temporary directory begins with.
+    #[must_use]
+    pub fn prefix(mut self, prefix: &str) -> Self {
+        prefix.clone_into(&mut self.prefix);
         self
     }
 
@@ -77,7 +86,7 @@ impl Builder {
     /// Makes the directories and the configuration; nothing runs yet, so a test may write routes first.
     pub fn prepare(self) -> Result<Daemon> {
         let own = if self.directory.is_none() {
-            Some(temporary()?)
+            Some(temporary(&self.prefix)?)
         } else {
             None
         };
@@ -150,9 +159,9 @@ impl Builder {
     }
 }
 
-fn temporary() -> Result<TempDir> {
+fn temporary(prefix: &str) -> Result<TempDir> {
     tempfile::Builder::new()
-        .prefix("sozu-manager-under-test-")
+        .prefix(prefix)
         .tempdir()
         .map_err(Error::while_doing("making a directory for the daemon"))
 }

@@ -133,6 +133,12 @@ impl Sozu {
         process.kill_group()
     }
 
+    /// Whether its main process has ended by itself or by somebody's signal; it then still needs [`Sozu::kill`].
+    pub fn has_ended(&mut self) -> Result<bool> {
+        let process = self.process.as_mut().ok_or_else(not_running)?;
+        process.exit_status().map(|status| status.is_some())
+    }
+
     /// SIGKILL to the main process alone, as an operator's `kill -9` does; [`Sozu::kill`] then ends what is left.
     pub fn kill_main(&mut self) -> Result<()> {
         let process = self.process.as_mut().ok_or_else(not_running)?;
@@ -248,18 +254,25 @@ impl Sozu {
     fn launch(&mut self, command: Command) -> Result<()> {
         let log = self.directory().join("sozu.log");
         self.process = Some(Process::start(command, &log, Some(self.directory()))?);
-        wait_for(
+        let ended = wait_for(
             "Sōzu's answer on its command socket, with all workers",
             Duration::from_secs(20),
-            || {
-                if let Some(process) = &mut self.process
-                    && let Ok(Some(status)) = process.exit_status()
-                {
-                    return Err(format!("it ended with {status}:\n{}", process.log()));
-                }
-                self.all_workers_run()
+            || match self
+                .process
+                .as_mut()
+                .and_then(|process| process.exit_status().ok())
+                .flatten()
+            {
+                Some(status) => Ok(Some(status)),
+                None => self.all_workers_run().map(|()| None),
             },
         )?;
+        if let Some(status) = ended {
+            return Err(Error::new(format!(
+                "Sōzu ended with {status}:\n{}",
+                self.log()
+            )));
+        }
         for address in self
             .http
             .iter()

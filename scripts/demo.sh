@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# The whole thing, live: a real Sōzu, two backends and the daemon. ONCE=1 proves it, stops everything and exits 0.
+# shellcheck source=scripts/lib.sh
+. "$(dirname "$0")/lib.sh"
+
+packages=$(missing_packages)
+plan=()
+[ -n "$packages" ] && plan+=("Debian packages (as root): $packages")
+[ -x "$(peers_cache)/bin/sozu" ] || plan+=("Sōzu, built from crates.io into $(peers_cache): about 5 minutes, once")
+[ -x "${CARGO_TARGET_DIR:-target}/debug/sozu-manager" ] ||
+  plan+=("sozu-manager, a debug build into ${CARGO_TARGET_DIR:-target}: about 3 minutes, once")
+if [ "${#plan[@]}" != 0 ]; then
+  say "This needs, on two cores:"
+  printf '  - %s\n' "${plan[@]}"
+fi
+
+need_packages
+link_peers
+scripts/peers.sh --quiet
+start=$SECONDS
+# a debug build: it takes half as long, and what is shown does not depend on it
+cargo build --quiet --workspace --locked --bins
+[ $((SECONDS - start)) -lt 10 ] || say "built in $(minutes $((SECONDS - start)))"
+
+binaries=${CARGO_TARGET_DIR:-target}/debug
+arguments=("$binaries/sozu-manager")
+[ -n "${ONCE:-}" ] && arguments+=(--once)
+exec "$binaries/demo" "${arguments[@]}"

@@ -1,0 +1,60 @@
+#!/usr/bin/env bash
+# Format, clippy, documentation, licences and sources, who may import what. Warnings are errors.
+# shellcheck source=scripts/lib.sh
+. "$(dirname "$0")/lib.sh"
+
+CARGO_DENY_VERSION=0.20.2
+
+need_packages
+link_peers
+cargo_peer cargo-deny "$CARGO_DENY_VERSION"
+
+step() {
+  say
+  say "== $*"
+  "$@"
+}
+
+# not_in TREE CRATE...: a crate that must not be among what another one is built from.
+not_in() {
+  local crate=$1 tree banned
+  shift
+  tree=$(cargo tree --locked -p "$crate" -e normal,build --prefix none --format '{p}')
+  for banned in "$@"; do
+    if grep -q "^$banned v" <<<"$tree"; then
+      die "$crate must not depend on $banned; see: cargo tree -p $crate -i $banned"
+    fi
+  done
+}
+
+imports() {
+  # src → actors → {client, supervisors}, which know nothing of each other
+  not_in sozu-socket actix actix-rt actix-web supervisors actors testkit
+  not_in supervisors sozu-command-lib sozu-socket actors testkit
+  not_in actors sozu-manager testkit
+  not_in sozu-manager testkit
+}
+
+# cargo-deny's database of advisories is a git repository on GitHub.
+advisories() {
+  if timeout 20 git ls-remote -q https://github.com/RustSec/advisory-db HEAD >/dev/null 2>&1; then
+    .peers/bin/cargo-deny --locked check advisories
+  elif [ -d "${CARGO_HOME:-$HOME/.cargo}/advisory-dbs" ]; then
+    say "the RustSec database cannot be reached; checked against the copy from last time"
+    .peers/bin/cargo-deny --locked check --disable-fetch advisories
+  else
+    say "the RustSec database cannot be reached and there is no copy of it: advisories are not checked"
+  fi
+}
+
+step cargo fmt --all --check
+step cargo clippy --workspace --locked --all-targets -- -D warnings
+RUSTDOCFLAGS="-D warnings" step cargo doc --workspace --locked --no-deps
+step .peers/bin/cargo-deny --locked check bans licenses sources
+step imports
+step advisories
+if command -v shellcheck >/dev/null; then
+  step shellcheck -x scripts/*.sh .ci/run
+fi
+say
+say "lint: nothing to say"

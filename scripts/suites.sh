@@ -1,0 +1,41 @@
+# The test suites and how each is run; sourced, never run.
+# shellcheck shell=bash
+
+# Every suite's name, in the order in which they run. All of them build the same dependencies with the same features,
+# which is why each names the whole workspace.
+suites() {
+  say units
+  say docs
+  find . -path ./target -prune -o -path './*tests/*.rs' -print | sed -n 's|.*/tests/\([^/]*\)\.rs$|\1|p' | sort -u
+}
+
+# suite_command NAME: the arguments of `cargo test`. A crate's name stands for its unit tests.
+suite_command() {
+  case "$1" in
+    units) say "--workspace --lib --bins" ;;
+    docs) say "--workspace --doc" ;;
+    *)
+      if [ -n "$(suite_files "$1")" ]; then
+        say "--workspace --test $1"
+      elif grep -qs "^name = \"$1\"$" Cargo.toml ./*/Cargo.toml; then
+        say "-p $1 --lib --bins"
+      else
+        die "there is no suite '$1'; there are: $(suites | paste -sd' ' -), and each crate's name for its unit tests"
+      fi
+      ;;
+  esac
+}
+
+suite_files() { find . -path ./target -prune -o -path "./*tests/$1.rs" -print; }
+
+# suite_needs NAME: the peers whose names its source speaks.
+suite_needs() {
+  local files
+  files=$(suite_files "$1")
+  [ -n "$files" ] || return 0
+  # shellcheck disable=SC2086
+  grep -qw 'Sozu' $files && say sozu
+  # shellcheck disable=SC2086
+  grep -qw 'promtool' $files && say promtool
+  return 0
+}

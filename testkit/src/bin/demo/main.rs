@@ -1,0 +1,71 @@
+//! `make demo`: a real Sōzu, two small backends and the daemon, and what happens to a route, measured.
+//!
+//! `demo BINARY [--once]`: BINARY is the built `sozu-manager`. With `--once` it stops everything after the proof;
+//! without, everything stays until Ctrl-C. The exit status is 1 if anything was not as it should be.
+
+mod stage;
+mod steps;
+
+use std::{env, path::PathBuf, process::ExitCode, time::Duration};
+
+use stage::Stage;
+use testkit::{Error, Result};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("demo: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<()> {
+    let mut arguments = env::args_os().skip(1);
+    let binary = arguments
+        .next()
+        .map(PathBuf::from)
+        .filter(|binary| binary.is_file())
+        .ok_or_else(|| {
+            Error::new(
+                "the first argument is the path of the built sozu-manager; run it with `make demo`",
+            )
+        })?;
+    let once = arguments
+        .next()
+        .is_some_and(|argument| argument == "--once");
+
+    let mut stage = Stage::set(&binary)?;
+    let proof = steps::all(&mut stage).and_then(|()| if once { Ok(()) } else { stay(&mut stage) });
+    if proof.is_err() {
+        eprintln!("--- the daemon's log ---\n{}---", stage.daemon.log());
+    }
+    let end = stage.end();
+    proof.and(end)
+}
+
+/// Leaves everything running until Ctrl-C or SIGTERM, and starts again what was killed.
+fn stay(stage: &mut Stage) -> Result<()> {
+    stage.invite()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Error::new(format!("starting a runtime: {error}")))?;
+    runtime.block_on(async {
+        let mut interrupt = listen(SignalKind::interrupt())?;
+        let mut terminate = listen(SignalKind::terminate())?;
+        loop {
+            tokio::select! {
+                _ = interrupt.recv() => return Ok(()),
+                _ = terminate.recv() => return Ok(()),
+                () = tokio::time::sleep(Duration::from_millis(200)) => stage.start_what_was_killed()?,
+            }
+        }
+    })
+}
+
+fn listen(kind: SignalKind) -> Result<Signal> {
+    signal(kind).map_err(|error| Error::new(format!("listening to signals: {error}")))
+}

@@ -1,0 +1,140 @@
+//! The proof, step by step; each prints one line with what was measured, or fails.
+
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+use testkit::{Error, Load, Result, SOON, get, wait_for};
+
+use crate::stage::{HOST, Stage, seconds};
+
+/// All steps in their order.
+pub(crate) fn all(stage: &mut Stage) -> Result<()> {
+    written(stage)?;
+    re_pointed(stage)?;
+    broken(stage)?;
+    killed(stage)
+}
+
+/// A route file appears.
+fn written(stage: &Stage) -> Result<()> {
+    let before = stage.ask().map_or_else(
+        |error| error.to_string(),
+        |answer| answer.status.to_string(),
+    );
+    let begin = Instant::now();
+    stage.write(&stage.text("demo-a", &stage.a))?;
+    wait_for("200 from backend A", SOON, || stage.answers("A"))?;
+    println!(
+        "route written: {before} before, 200 from backend A after {}",
+        seconds(begin.elapsed())
+    );
+    Ok(())
+}
+
+/// The same host goes to another cluster, under load.
+fn re_pointed(stage: &Stage) -> Result<()> {
+    let load = Load::start(stage.sozu.http_port(), HOST, "/");
+    wait_for("requests answered by A", SOON, || {
+        load.tally().of(200, "A") >= 50
+    })?;
+    let begin = Instant::now();
+    stage.write(&stage.text("demo-b", &stage.b))?;
+    wait_for("200 from backend B", SOON, || load.tally().of(200, "B") > 0)?;
+    let took = begin.elapsed();
+    let after = load.tally().total();
+    wait_for("100 requests more", SOON, || {
+        load.tally().total() >= after + 100
+    })?;
+    let tally = load.stop();
+    println!(
+        "re-pointed: 200 from backend B after {}, {tally}",
+        seconds(took)
+    );
+    // Sōzu itself cannot swap a frontend in one step: a request may fall between its removal and its return
+    if tally.failed() * 100 > tally.total() {
+        return Err(Error::new(format!(
+            "more than one request of a hundred failed: {:?} {:?}",
+            tally.answers, tally.errors
+        )));
+    }
+    Ok(())
+}
+
+/// The file no longer parses: its last good content stays.
+fn broken(stage: &Stage) -> Result<()> {
+    let good = stage.text("demo-b", &stage.b);
+    let begin = Instant::now();
+    stage.write(&good.replace("backends = [", "backends ["))?;
+    let said = wait_for("routes.local degraded in /health", SOON, || {
+        component(stage, "degraded")
+    })?;
+    let took = begin.elapsed();
+    stage
+        .answers("B")
+        .map_err(|seen| Error::new(format!("the broken file changed what is served: {seen}")))?;
+    println!(
+        "file broken: still 200 from backend B; /health after {}: {said}",
+        seconds(took)
+    );
+    stage.write(&good)?;
+    wait_for("routes.local running again", SOON, || {
+        component(stage, "running")
+    })?;
+    Ok(())
+}
+
+/// Sōzu loses everything.
+fn killed(stage: &mut Stage) -> Result<()> {
+    let port = stage.sozu.http_port();
+    stage.sozu.kill()?;
+    let begin = Instant::now();
+    let watcher = thread::spawn(move || first_success(port, begin));
+    stage.sozu.start_again()?;
+    let up = begin.elapsed();
+    let back = watcher.join().ok().flatten().ok_or_else(|| {
+        Error::new("after Sōzu was started empty, its route did not come back within 20 s")
+    })?;
+    stage
+        .answers("B")
+        .map_err(|seen| Error::new(format!("the route came back, but not to backend B: {seen}")))?;
+    println!(
+        "Sōzu killed with -9 and started empty: routes back {} after its start (it answered after {})",
+        seconds(back),
+        seconds(up)
+    );
+    Ok(())
+}
+
+fn first_success(port: u16, begin: Instant) -> Option<Duration> {
+    let end = begin + Duration::from_secs(20);
+    while Instant::now() < end {
+        if get(port, HOST, "/").is_ok_and(|answer| answer.status == 200) {
+            return Some(begin.elapsed());
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+    None
+}
+
+/// What `/health` says of the routes directory, once its state is this one.
+fn component(stage: &Stage, wanted: &str) -> std::result::Result<String, String> {
+    let component = stage
+        .daemon
+        .component("routes.local")
+        .map_err(|error| error.to_string())?;
+    let said = |key: &str| {
+        component
+            .get(key)
+            .and_then(Value::as_str)
+            .unwrap_or("nothing")
+            .to_owned()
+    };
+    if said("state") == wanted {
+        Ok(format!("{wanted}: {}", said("error")))
+    } else {
+        Err(component.to_string())
+    }
+}
