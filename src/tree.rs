@@ -56,7 +56,7 @@ pub fn build(config: &Config, listener: TcpListener) -> Supervisor {
         health: root.health(),
         report: reported,
         seen: see,
-        has_sources: has_sources(config) && config.reconcile.mode == tables::Mode::Apply,
+        keeper_counts: has_sources(config) && config.reconcile.mode == tables::Mode::Apply,
         scraper,
         metrics: metrics::install(),
     };

@@ -27,7 +27,7 @@ pub struct Deps {
     pub seen: watch::Receiver<Sozu>,
     /// Whether the keeper's conditions count for `/readyz`: there is a source, and what is wanted
     /// is applied rather than only observed.
-    pub has_sources: bool,
+    pub keeper_counts: bool,
     /// Who asks Sōzu at a scrape.
     pub scraper: Ref<MetricsScraper>,
     /// What was counted. Each life keeps it up.
@@ -42,7 +42,7 @@ impl Config {
             health: deps.health,
             report: deps.report,
             seen: deps.seen,
-            has_sources: deps.has_sources,
+            keeper_counts: deps.keeper_counts,
             scraper: deps.scraper,
             metrics: deps.metrics,
         });

@@ -50,7 +50,7 @@ pub(super) struct Site {
     pub(super) health: Health,
     pub(super) report: watch::Receiver<Arc<Report>>,
     pub(super) seen: watch::Receiver<Sozu>,
-    pub(super) has_sources: bool,
+    pub(super) keeper_counts: bool,
     pub(super) scraper: Ref<MetricsScraper>,
     pub(super) metrics: PrometheusHandle,
 }
@@ -61,7 +61,7 @@ impl Site {
     }
 
     fn conditions(&self) -> Vec<ready::Line> {
-        ready::conditions(&self.report(), &self.seen.borrow(), self.has_sources)
+        ready::conditions(&self.report(), &self.seen.borrow(), self.keeper_counts)
     }
 
     fn live(&self, components: &[Component]) -> Result<(), String> {
