@@ -8,7 +8,6 @@
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     io,
-    net::SocketAddr,
 };
 
 use sozu_command_lib::{
@@ -29,7 +28,7 @@ use crate::{
     fs_watcher::problem::Fault,
     state_keeper::{
         key::{Key, Object},
-        report::{Listeners, Protocol},
+        report::Listeners,
     },
 };
 
@@ -349,9 +348,4 @@ fn cluster_misfit(id: &str, addresses: &[String], error: &ConfigError) -> Misfit
         }
         other => Misfit::new(within(id, None, None), other.to_string()),
     }
-}
-
-/// The protocol of the listener at an address, where Sōzu has one.
-pub(super) fn listener(listeners: &Listeners, address: SocketAddr) -> Option<Protocol> {
-    listeners.get(&address).map(|listener| listener.protocol)
 }
