@@ -14,7 +14,7 @@ use tokio::sync::{
     oneshot::{self, error::TryRecvError},
 };
 
-use crate::{Reason, life::End};
+use crate::{Reason, bond::End};
 
 /// A message and the way back for its answer, whatever their types.
 pub(crate) type Letter<A> = Box<dyn Open<A> + Send>;

@@ -14,8 +14,10 @@ use tokio::sync::watch;
 
 use crate::{
     Health, Limits, Ref, Reporter, Spec,
+    bond::{Birth, Obituary, Outcome, Start},
     health::{Cell, Entry},
-    life::{ActorChild, Birth, Obituary, Outcome, Start},
+    life::ActorChild,
+    stop,
     tend::{self, Order},
 };
 
@@ -96,10 +98,10 @@ impl Supervisor {
         let stop_within: Duration = group
             .children
             .iter()
-            .map(|child| child.spec.stop_within + tend::ABORT_WITHIN)
+            .map(|child| child.spec.stop_within + stop::ABORT_WITHIN)
             .sum();
         let spec =
-            Spec::critical(group.name, "group").stop_within(stop_within + tend::ABORT_WITHIN);
+            Spec::critical(group.name, "group").stop_within(stop_within + stop::ABORT_WITHIN);
         let entry = Entry::Group(group.health.clone());
         self.add(spec, entry, Box::new(Group(Arc::new(group))));
     }
