@@ -72,8 +72,8 @@ impl Supervisor {
         self
     }
 
-    /// Adds a child; started in this order, stopped in the reverse one. The factory makes each life of it. Its own clones
-    /// of a `Ref` may ask this child long before it runs.
+    /// Adds a child; started in this order, stopped in the reverse one. The factory makes each life of it. The `Ref` may be
+    /// given to others, and asked, long before the child runs.
     pub fn child<A, F>(&mut self, spec: Spec, factory: F) -> Ref<A>
     where
         A: Actor<Context = Context<A>>,
