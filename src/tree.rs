@@ -1,6 +1,6 @@
 //! The tree of components, one line per child, and how the configuration becomes their settings.
 
-use std::{net::TcpListener, sync::Arc};
+use std::{collections::HashMap, net::TcpListener, sync::Arc};
 
 use actors::{
     fs_watcher::{self, Reading},
@@ -112,6 +112,9 @@ fn keeper(config: &Config) -> state_keeper::Config {
             interval: config.reconcile.interval,
             worker_timeout: config.sozu.worker_timeout,
             max_request_bytes: config.sozu.max_request_bytes,
+            policies: std::collections::HashMap::new(),
+            // A bus and what it may do come with the first kind of bus.
+            policies: HashMap::new(),
             sources: config
                 .routes
                 .keys()

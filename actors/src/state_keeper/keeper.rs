@@ -20,13 +20,16 @@ use super::{
     gate::{Gate, Mode, gate},
     guard::{Bounds, History},
     held::{Belief, Held, ReadState},
+    intake::{Taking, Word},
     key::{Key, Object},
     log::{Entry, Folded, Tail},
+    orders::Bus,
     plan::{self, Need, Step},
+    policy::Policy,
     report::Listeners,
     verdict::{self, Settled, Verdict},
 };
-use crate::messages::{DeclareError, Declared, Listing, SourceName};
+use crate::messages::{Changes, DeclareError, Declared, Listing, Position, SourceName, Subscribed};
 
 /// How long a start waits for each directory to speak once.
 const FIRST_WORD: Duration = Duration::from_secs(10);
@@ -50,8 +53,10 @@ pub struct Settings {
     pub worker_timeout: Duration,
     /// Sōzu's limit of one request, in bytes.
     pub max_request_bytes: usize,
-    /// The configured sources.
+    /// The directories.
     pub sources: Vec<SourceName>,
+    /// The buses, and what each may do.
+    pub policies: HashMap<SourceName, Policy>,
 }
 
 /// When something happens.
@@ -74,6 +79,10 @@ pub struct Loaded {
     pub last_seq: u64,
     /// The device of each directory.
     pub devices: HashMap<SourceName, u64>,
+    /// The last position that was taken of each bus.
+    pub positions: HashMap<SourceName, Position>,
+    /// The buses that have caught up once.
+    pub caught_up: HashSet<SourceName>,
     /// The life of Sōzu that was last made complete.
     pub complete_life: Option<Arc<str>>,
     /// Removals by conclusion within the last hour, per source.
@@ -94,6 +103,20 @@ pub enum Event {
     },
     /// A directory that could not be listed.
     NotListed(SourceName),
+    /// Changes of a bus; `reply` names who waits for the answer.
+    Changes {
+        /// The changes.
+        changes: Changes,
+        /// To whom.
+        reply: u64,
+    },
+    /// A bus is subscribed; `reply` names who waits for its position.
+    Subscribed {
+        /// The subscription.
+        subscribed: Subscribed,
+        /// To whom.
+        reply: u64,
+    },
     /// The entries of the last [`Effect::Append`] are on disk, or not.
     Appended(Result<(), String>),
     /// The last [`Effect::Accept`] is on disk, or not.
@@ -115,8 +138,10 @@ pub enum Effect {
     Append {
         /// The entries.
         entries: Vec<Entry>,
-        /// Whose directory lies on which device.
-        device: (SourceName, u64),
+        /// Whose they are.
+        source: SourceName,
+        /// The source's place.
+        mark: Mark,
     },
     /// Write verdicts and what they bring into the accepted sets, in one transaction.
     Accept(Arc<Acceptance>),
@@ -126,8 +151,12 @@ pub enum Effect {
     AskStatus,
     /// Read all that the main process holds.
     ReadBack,
-    /// Answer a listing.
+    /// Answer a listing or changes.
     Reply(u64, Result<Declared, DeclareError>),
+    /// Answer a subscription: where the bus goes on.
+    GoOn(u64, Result<Option<Position>, DeclareError>),
+    /// So many changes of a bus came again.
+    Redelivered(SourceName, usize),
     /// Sōzu was made complete in a new life.
     Restored {
         /// How long it took from its first sight.
@@ -144,6 +173,17 @@ pub struct Acceptance {
     pub declarations: Vec<(Key, SourceName, Option<Declaration>)>,
     /// This life of Sōzu is complete.
     pub complete_life: Option<Arc<str>>,
+    /// These buses have caught up.
+    pub caught_up: HashSet<SourceName>,
+}
+
+/// A source's place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mark {
+    /// The device of a directory.
+    Device(u64),
+    /// The last position of a bus that was taken.
+    Position(Position),
 }
 
 /// One entry's verdict.
@@ -193,10 +233,10 @@ pub(super) enum Accepting {
     },
 }
 
-/// A listing whose entries are being written.
+/// Entries that are being written.
 pub(super) struct Appending {
     pub source: SourceName,
-    pub device: u64,
+    pub mark: Mark,
     pub entries: Vec<Entry>,
     pub removals: usize,
     pub reply: u64,
@@ -246,6 +286,9 @@ pub struct Keeper {
     pub(super) without_key: BTreeMap<SourceName, Vec<String>>,
     pub(super) histories: HashMap<SourceName, History>,
     pub(super) devices: HashMap<SourceName, u64>,
+    pub(super) positions: HashMap<SourceName, Position>,
+    pub(super) buses: HashMap<SourceName, Bus>,
+    pub(super) last_turn: Duration,
     pub(super) unspoken: HashSet<SourceName>,
     pub(super) last_change: HashMap<SourceName, SystemTime>,
     // Sōzu
@@ -265,7 +308,7 @@ pub struct Keeper {
     pub(super) tries: u32,
     pub(super) pause_until: Duration,
     // the log
-    pub(super) listings: VecDeque<(Listing, u64, bool)>,
+    pub(super) intake: VecDeque<Taking>,
     pub(super) appending: Option<Appending>,
     pub(super) acceptance: Acceptance,
     pub(super) accepting: Accepting,
@@ -293,6 +336,9 @@ impl Keeper {
             without_key: BTreeMap::new(),
             histories: HashMap::new(),
             devices: loaded.devices,
+            positions: loaded.positions,
+            buses: Bus::all(&settings.policies, &loaded.caught_up),
+            last_turn: now.at,
             last_change: HashMap::new(),
             sozu: Sozu::Unasked,
             life: None,
@@ -309,7 +355,7 @@ impl Keeper {
             trouble: None,
             tries: 0,
             pause_until: now.at,
-            listings: VecDeque::new(),
+            intake: VecDeque::new(),
             appending: None,
             acceptance: Acceptance::default(),
             accepting: Accepting::Nothing,
@@ -345,6 +391,7 @@ impl Keeper {
         if !tail.is_empty() {
             self.fence_ends = now.at + self.longest(BATCH);
         }
+        self.remember_taken(&tail);
         for entry in tail {
             self.fold(entry);
         }
@@ -355,7 +402,16 @@ impl Keeper {
         let mut effects = Vec::new();
         match event {
             Event::Sozu(sozu) => self.on_sozu(now, sozu),
-            Event::Listing { listing, reply } => self.listings.push_back((listing, reply, false)),
+            Event::Listing { listing, reply } => self.queue(Word::Listing(listing), reply),
+            Event::Changes { changes, reply } => self.queue(Word::Changes(changes), reply),
+            Event::Subscribed { subscribed, reply } => {
+                let position = if self.belief.is_read() {
+                    Ok(self.on_subscribed(&subscribed))
+                } else {
+                    Err(DeclareError::Starting)
+                };
+                effects.push(Effect::GoOn(reply, position));
+            }
             Event::NotListed(source) => {
                 self.unspoken.remove(&source);
             }
@@ -366,12 +422,23 @@ impl Keeper {
             Event::Read(result, took) => self.on_read(now, result, took),
             Event::Tick => {}
         }
-        self.take_listing(now, &mut effects);
+        self.expire_parked(now.at.saturating_sub(self.last_turn));
+        self.last_turn = now.at;
+        self.take_next(now, &mut effects);
         self.advance(now, &mut effects);
         self.settle();
+        self.settle_buses();
         self.complete(now, &mut effects);
         self.accept(now, &mut effects);
         effects
+    }
+
+    fn queue(&mut self, word: Word, reply: u64) {
+        self.intake.push_back(Taking {
+            word,
+            reply,
+            asked_again: false,
+        });
     }
 
     /// When [`Event::Tick`] is due at the latest: at least once a second.
@@ -478,6 +545,9 @@ impl Keeper {
                     self.unservable.insert(key, why.to_owned());
                 }
                 Need::Send(_) if self.doubts.divergent.contains(&key) => {}
+                Need::Send(_) if self.is_history(&key) => {
+                    self.dirty.insert(key);
+                }
                 Need::Send(step) => {
                     self.unservable.remove(&key);
                     self.dirty.insert(key);
@@ -584,7 +654,7 @@ impl Keeper {
     fn complete(&mut self, now: Now, effects: &mut Vec<Effect>) {
         let at_rest = matches!(self.doing, Doing::Nothing)
             && !self.must_read
-            && self.dirty.is_empty()
+            && self.dirty.iter().all(|key| self.is_history(key))
             && self.appending.is_none();
         if !at_rest || self.gate(now) != Gate::Open {
             return;
@@ -613,6 +683,24 @@ impl Keeper {
         };
         self.accepting = Accepting::Writing(acceptance.clone());
         effects.push(Effect::Accept(acceptance));
+    }
+
+    /// The entries whose verdicts are not on disk yet.
+    pub(super) fn unwritten(&self) -> impl Iterator<Item = u64> + use<> {
+        let writing = match &self.accepting {
+            Accepting::Nothing => None,
+            Accepting::Writing(acceptance) | Accepting::Failed { acceptance, .. } => {
+                Some(acceptance)
+            }
+        };
+        let writing = writing
+            .into_iter()
+            .flat_map(|acceptance| &acceptance.verdicts);
+        let seqs: Vec<u64> = writing
+            .chain(&self.acceptance.verdicts)
+            .map(|verdict| verdict.seq)
+            .collect();
+        seqs.into_iter()
     }
 
     fn on_accepted(&mut self, now: Now, result: Result<(), String>) {

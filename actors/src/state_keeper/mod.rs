@@ -19,6 +19,7 @@ pub mod answer;
 mod config;
 pub mod declared;
 pub mod desired;
+pub mod effects;
 #[cfg(test)]
 mod examples;
 pub mod gate;
@@ -30,8 +31,10 @@ pub mod keeper;
 pub mod key;
 pub mod listing;
 pub mod log;
+mod orders;
 mod outcome;
 pub mod plan;
+pub mod policy;
 mod reading;
 pub mod report;
 mod reporting;
