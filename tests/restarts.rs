@@ -13,7 +13,7 @@ use std::{
 
 use support::{
     Since, all_well, answer, as_held, daemon, exchanged, holds_exactly, mutations_of, not_found,
-    remove_route, rounds, route, served, sozu_and_daemon, told, write_route,
+    remove_route, rounds, route, served, sozu_and_daemon, sozu_up, told, write_route,
 };
 use testkit::{Backend, Daemon, SOON, Sozu, routes, wait_until};
 
@@ -68,8 +68,8 @@ impl<'a> Files<'a> {
     }
 }
 
-/// Sōzu's main process is stopped, so that the batch is under way for certain when the daemon is killed. It takes
-/// the batch or not, once it goes on: the daemon can only find out by asking.
+/// Sōzu's main process, or all its workers, are stopped, so that the batch is under way for certain when the daemon
+/// is killed. What becomes of it once they go on, the daemon can only find out by asking.
 #[test]
 fn killed_in_the_middle_of_a_batch() {
     let sozu = Sozu::start().unwrap();
@@ -82,17 +82,20 @@ fn killed_in_the_middle_of_a_batch() {
     files.change(0);
     wait_until("Sōzu holds what the files say", SOON, || files.are_held());
     for round in 1..=rounds(5, 25) {
-        sozu.stop_main().unwrap();
+        if round % 2 == 0 {
+            sozu.stop_workers().unwrap();
+        } else {
+            sozu.stop_main().unwrap();
+        }
         files.change(round);
         wait_until("a batch is under way", SOON, || {
             !exchanged(&daemon).is_empty()
         });
         daemon.kill9().unwrap();
-        if round % 2 == 0 {
-            // The files go on while nobody is there.
-            files.write(200 + round, 0);
-        }
+        // The files go on while nobody is there.
+        files.write(200 + round, 0);
         sozu.continue_main().unwrap();
+        sozu.continue_workers().unwrap();
         daemon.start().unwrap();
         daemon.wait_ready(2 * SOON).unwrap();
         wait_until("Sōzu holds what the files say", SOON, || files.are_held());
@@ -168,13 +171,13 @@ fn sozu_is_away_at_the_start() {
     });
     assert_eq!(daemon.fetch("/livez").unwrap().status, 200);
     assert_eq!(daemon.fetch("/health").unwrap().status, 200);
-    assert_eq!(daemon.metric("sozu_up", &[]), Some(0.0));
+    sozu_up(&daemon, 0.0);
 
     sozu.start_again().unwrap();
     daemon.wait_ready(SOON).unwrap();
     served(&sozu, "a.example", "A");
     all_well(&daemon);
-    assert_eq!(daemon.metric("sozu_up", &[]), Some(1.0));
+    sozu_up(&daemon, 1.0);
 }
 
 /// Sōzu loads its saved state at its start: it serves again what was removed since.

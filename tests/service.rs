@@ -9,7 +9,7 @@ use std::fs;
 use rusqlite::{Connection, types::ValueRef};
 use support::{
     Since, all_well, answer, daemon, exchanged, mutations_of, requests, route, served,
-    sozu_and_daemon, told, told_of, write_route,
+    sozu_and_daemon, sozu_up, told, told_of, write_route,
 };
 use testkit::{Backend, Daemon, SOON, Sozu, routes, wait_until};
 
@@ -129,7 +129,7 @@ fn without_a_source_it_is_an_exporter_and_no_more() {
     daemon.start().unwrap();
     daemon.wait_ready(SOON).unwrap();
     all_well(&daemon);
-    assert_eq!(daemon.metric("sozu_up", &[]), Some(1.0));
+    sozu_up(&daemon, 1.0);
     assert!(!daemon.state_directory().exists());
     assert!(!daemon.exchange_directory().exists());
     let names = daemon.health().unwrap()["components"].to_string();
@@ -138,12 +138,12 @@ fn without_a_source_it_is_an_exporter_and_no_more() {
     sozu.kill().unwrap();
     daemon.wait_status("/readyz", 503, SOON).unwrap();
     assert_eq!(daemon.fetch("/metrics").unwrap().status, 200);
-    assert_eq!(daemon.metric("sozu_up", &[]), Some(0.0));
+    sozu_up(&daemon, 0.0);
     assert_eq!(daemon.fetch("/livez").unwrap().status, 200);
 
     sozu.start_again().unwrap();
     daemon.wait_ready(SOON).unwrap();
-    assert_eq!(daemon.metric("sozu_up", &[]), Some(1.0));
+    sozu_up(&daemon, 1.0);
     // Nothing of Sōzu's was read.
     assert!(!sozu.log().contains("verb=state_saved"), "{}", sozu.log());
     assert_eq!(daemon.terminate().unwrap().code(), Some(0));

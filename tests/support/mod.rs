@@ -210,7 +210,10 @@ pub fn told_of(daemon: &Daemon, component: &str, words: &[&str]) -> String {
         &format!("{words:?} of {component} in /health"),
         SOON,
         || {
-            let error = error_of(daemon, component);
+            let seen = daemon
+                .component(component)
+                .map_err(|error| error.to_string())?;
+            let error = seen["error"].as_str().unwrap_or_default().to_owned();
             if words.iter().all(|word| error.contains(word)) {
                 Ok(error)
             } else {
@@ -240,6 +243,14 @@ pub fn with_status(tally: &Tally, status: u16) -> u64 {
         .filter(|((seen, _), _)| *seen == status)
         .map(|(_, count)| count)
         .sum()
+}
+
+/// Waits until `/metrics` says this of Sōzu; scrapes within a second share an answer.
+#[track_caller]
+pub fn sozu_up(daemon: &Daemon, up: f64) {
+    wait_until(&format!("sozu_up {up}"), SOON, || {
+        daemon.metric("sozu_up", &[]) == Some(up)
+    });
 }
 
 /// The files in the exchange directory, without our lock.
