@@ -48,11 +48,11 @@ pub fn run(arguments: &Arguments) -> Exit {
     match arguments.command {
         Command::DefaultConfig => print(DEFAULT_CONFIG),
         Command::Check => match load(&path()) {
-            Ok(loaded) => report(&check::problems(&loaded)),
+            Ok(loaded) => report(&loaded.idle(), &check::problems(&loaded)),
             Err(error) => print(&format!("{error}\n")).or(status(&error)),
         },
         Command::Run => match load(&path()) {
-            Ok(loaded) => run::run(&loaded.config),
+            Ok(loaded) => run::run(&loaded),
             Err(error) => {
                 // Nobody is left to tell if standard error is gone.
                 let _ = writeln!(io::stderr(), "{error}");
@@ -84,11 +84,19 @@ fn status(error: &LoadError) -> Exit {
     }
 }
 
-fn report(problems: &[String]) -> Exit {
+/// Notes do not make a configuration wrong.
+fn report(notes: &[config::Problem], problems: &[String]) -> Exit {
+    let mut lines: Vec<String> = notes.iter().map(ToString::to_string).collect();
+    lines.extend_from_slice(problems);
     if problems.is_empty() {
-        return print("ok\n");
+        lines.push("ok".to_owned());
     }
-    print(&(problems.join("\n") + "\n")).or(Exit::Failed)
+    let printed = print(&(lines.join("\n") + "\n"));
+    if problems.is_empty() {
+        printed
+    } else {
+        Exit::Failed
+    }
 }
 
 /// Prints to standard output. A reader that closed it early (`| head`) has what it wanted.

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tracing::{error, info, warn};
 
 use crate::{
-    config::Config,
+    config::{Config, Loaded},
     exit::Exit,
     log,
     signals::{self, Cause},
@@ -32,8 +32,12 @@ enum StartError {
 }
 
 /// Runs the daemon until it is told to stop.
-pub fn run(config: &Config) -> Exit {
+pub fn run(loaded: &Loaded) -> Exit {
+    let config = &loaded.config;
     let _log = log::start(config.log);
+    for idle in loaded.idle() {
+        warn!(place = %idle.origin, setting = idle.what, "A setting has no effect.");
+    }
     // Children are caught by their supervisor. What is left is our own mistake, and told as a
     // failure like any other.
     match panic::catch_unwind(AssertUnwindSafe(|| start(config))) {

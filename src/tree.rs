@@ -19,50 +19,58 @@ use crate::config::{Config, tables};
 
 /// The tree that the configuration asks for. Starts nothing. What is not configured is not there:
 /// without a source there is no keeper, no database and no exchange directory.
+///
+/// Children start in this order and stop in the reverse one: nobody declares to a keeper that is
+/// gone, and the keeper's last requests still find the pool.
 pub fn build(config: &Config, listener: TcpListener) -> Supervisor {
     let (seen, see) = watch::channel(Sozu::Unasked);
     let (report, reported) = watch::channel(Arc::new(Report::default()));
     let mut root = Supervisor::new("root");
-    let mut proxy = Supervisor::new("proxy");
-    let mut sources = Supervisor::new("sources");
 
-    let pool = proxy.child(
-        Spec::critical("socket_pool", "socket_pool"),
-        pool(config).build(seen),
-    );
+    let mut proxy = Supervisor::new("proxy");
+    let pool = proxy.child(critical("socket_pool"), pool(config).build(seen));
     if has_sources(config) {
-        let keeper = Spec::critical("state_keeper", "state_keeper").own_thread();
-        let keeper = proxy.child(
-            keeper,
-            self::keeper(config).build(pool.clone(), see.clone(), report),
-        );
-        for (name, routes) in &config.routes {
-            let watcher = Spec::parking(format!("routes.{name}"), "routes_watcher");
-            sources.child(
-                watcher,
-                self::routes(name, routes).build(keeper.clone(), reported.clone()),
-            );
+        let keeper = keeper(config).build(pool.clone(), see.clone(), report);
+        let keeper = proxy.child(critical("state_keeper").own_thread(), keeper);
+        root.group(proxy);
+
+        let mut sources = Supervisor::new("sources");
+        for (name, settings) in &config.routes {
+            let watcher = routes(name, settings).build(keeper.clone(), reported.clone());
+            sources.child(source("routes", name, "routes_watcher"), watcher);
         }
+        root.group(sources);
+    } else {
+        root.group(proxy);
     }
-    let health = root.health();
-    root.group(proxy);
-    root.group(sources);
-    let scraper = Spec::parking("metrics_scraper", "metrics_scraper");
-    let scraper = root.child(scraper, self::scraper(config).build(pool));
+
+    let scraper = root.child(parking("metrics_scraper"), scraper(config).build(pool));
     let deps = http_server::Deps {
         listener: Arc::new(listener),
-        health,
+        health: root.health(),
         report: reported,
         seen: see,
         has_sources: has_sources(config) && config.reconcile.mode == tables::Mode::Apply,
         scraper,
         metrics: metrics::install(),
     };
-    root.child(
-        Spec::critical("http_server", "http_server"),
-        http_server::Config {}.build(deps),
-    );
+    root.child(critical("http_server"), http_server::Config {}.build(deps));
     root
+}
+
+/// Its crash loop ends the daemon, and systemd starts it again.
+fn critical(name: &'static str) -> Spec {
+    Spec::critical(name, name)
+}
+
+/// Its crash loop parks it: it is restarted now and then, and the rest goes on.
+fn parking(name: &'static str) -> Spec {
+    Spec::parking(name, name)
+}
+
+/// A source goes by its name in the configuration.
+fn source(table: &str, name: &str, kind: &'static str) -> Spec {
+    Spec::parking(format!("{table}.{name}"), kind)
 }
 
 fn has_sources(config: &Config) -> bool {

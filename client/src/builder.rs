@@ -29,7 +29,8 @@ pub struct Builder {
     /// The largest answer that is read, and the largest sum of what comes before it, in bytes. 64 MiB unless set.
     pub max_answer_bytes: usize,
     /// A directory for the files of `bulk` and `saved_state`, which it makes, tightens and empties of its own
-    /// leftovers. Without one both are refused.
+    /// leftovers: when a pool begins, those of every earlier one, so let no two pools share it. Without one both are
+    /// refused.
     pub exchange_directory: Option<PathBuf>,
     /// The path of the same directory in Sōzu's eyes, if that differs (another container).
     pub exchange_directory_in_sozu: Option<PathBuf>,

@@ -34,8 +34,7 @@ impl Pool {
         // whether or not its name could be removed, what Sōzu said stands
         let _ = blocking(move || drop(file)).await;
 
-        let answer = result
-            .map_err(|error| sozu_cannot_open(error, "Cannot find file", "Cannot open file"))?;
+        let answer = result.map_err(sozu_cannot_open)?;
         Ok(BulkAnswer {
             skipped: skipped(&answer),
             answer,
@@ -90,28 +89,30 @@ fn skipped(answer: &Answer) -> usize {
 }
 
 /// A file that Sōzu cannot open changed nothing: that is a matter of the directory, not of the requests.
-pub(crate) fn sozu_cannot_open(
-    error: ExchangeError,
-    missing: &str,
-    forbidden: &str,
-) -> ExchangeError {
-    match error {
-        ExchangeError::Refused(refusal) if refusal.message.starts_with(missing) => {
-            ExchangeError::NotSent(format!(
-                "Sōzu does not see our file ({}): it must see the same exchange directory (no PrivateTmp); if it \
-                 lives in another container, set exchange_directory_in_sozu",
-                refusal.message
-            ))
-        }
-        ExchangeError::Refused(refusal) if refusal.message.starts_with(forbidden) => {
-            ExchangeError::NotSent(format!(
-                "Sōzu may not use our file ({}): the exchange directory's group must be one of which Sōzu's user is \
-                 a member, and each directory above it must be passable for it",
-                refusal.message
-            ))
-        }
-        other => other,
+///
+/// `LoadState` says `Cannot find file` or `Cannot open file`, `SaveState` `Cannot create file`, with the system's words
+/// (sozu 2.3.3, `requests.rs`).
+pub(crate) fn sozu_cannot_open(error: ExchangeError) -> ExchangeError {
+    let ExchangeError::Refused(refusal) = error else {
+        return error;
+    };
+    let said = &refusal.message;
+    if !["Cannot find file", "Cannot open file", "Cannot create file"]
+        .iter()
+        .any(|words| said.starts_with(words))
+    {
+        return ExchangeError::Refused(refusal);
     }
+    let remedy = if said.contains("ermission denied") {
+        "the exchange directory's group must be one of which Sōzu's user is a member, and each directory above it \
+         must be passable for it"
+    } else if said.starts_with("Cannot find file") || said.contains("No such file") {
+        "it must see the same exchange directory (no PrivateTmp); if it lives in another container, set \
+         exchange_directory_in_sozu"
+    } else {
+        "look at the exchange directory"
+    };
+    ExchangeError::NotSent(format!("Sōzu cannot use our file ({said}): {remedy}"))
 }
 
 #[cfg(test)]
@@ -190,8 +191,7 @@ mod tests {
                 ..Refusal::default()
             }))
         };
-        let judge =
-            |message| sozu_cannot_open(refused(message), "Cannot find file", "Cannot open file");
+        let judge = |message| sozu_cannot_open(refused(message));
         let missing = judge("Cannot find file at path /x");
         assert!(
             matches!(&missing, ExchangeError::NotSent(why) if why.contains("exchange_directory_in_sozu"))

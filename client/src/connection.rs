@@ -179,7 +179,7 @@ mod tests {
 
     use super::*;
 
-    const LONG: Duration = Duration::from_secs(60);
+    const LONG: Duration = Duration::from_mins(1);
 
     fn pair() -> (Connection, UnixStream) {
         let (stream, theirs) = UnixStream::pair().unwrap();

@@ -115,7 +115,8 @@ fn text(now: &Observation) -> String {
         .map(|(id, pid)| format!("{id}:{pid}"))
         .collect();
     let socket = now.socket.map_or_else(
-        || "unknown".to_owned(),
+        // nothing to go by: never the same again
+        || format!("unknown-{:016x}", rand::random::<u64>()),
         |(device, inode, seconds, nanoseconds)| format!("{device}.{inode}.{seconds}.{nanoseconds}"),
     );
     format!(

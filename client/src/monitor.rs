@@ -22,7 +22,7 @@ use crate::{
 /// Between two questions.
 const INTERVAL: Duration = Duration::from_secs(2);
 /// When a question is given up for lost, and the connection with it.
-const GIVE_UP: Duration = Duration::from_secs(60);
+const GIVE_UP: Duration = Duration::from_mins(1);
 
 /// Watches until it is aborted.
 pub(crate) async fn watch(shared: Arc<Shared>) {
@@ -33,7 +33,7 @@ pub(crate) async fn watch(shared: Arc<Shared>) {
             Ok(connection) => stay(connection, &shared, &mut seen, &mut backoff).await,
             Err(why) => why,
         };
-        away(&shared, why);
+        away(&shared, &why);
         sleep(backoff.pause()).await;
     }
 }
@@ -86,13 +86,9 @@ async fn ask(
             Ok(answered) => break answered,
             Err(_) if shared.patience.now() > asked.elapsed() => {}
             Err(_) => {
-                away(
-                    shared,
-                    format!(
-                        "Sōzu took the connection, but has not answered for {} s",
-                        patience.as_secs()
-                    ),
-                );
+                let seconds = patience.as_secs();
+                let why = format!("Sōzu took the connection, but has not answered for {seconds} s");
+                away(shared, &why);
                 break asking.await;
             }
         }
@@ -122,23 +118,26 @@ fn workers(answer: Answer) -> Option<BTreeMap<u32, i32>> {
 }
 
 fn here(shared: &Shared, now: &Seen) {
-    if tell(shared, Sozu::Here(now.life.clone())) {
+    if tell(shared, &Sozu::Here(now.life.clone())) {
         tracing::debug!(life = %now.life.text, "Sōzu answers.");
     }
 }
 
-fn away(shared: &Shared, why: String) {
+fn away(shared: &Shared, why: &str) {
     shared.close_idle();
-    if tell(shared, Sozu::Away { why: why.clone() }) {
+    let away = Sozu::Away {
+        why: why.to_owned(),
+    };
+    if tell(shared, &away) {
         tracing::debug!(error = why, "Sōzu is away.");
     }
 }
 
 /// Wakes those who look on only if something changed.
-fn tell(shared: &Shared, value: Sozu) -> bool {
+fn tell(shared: &Shared, value: &Sozu) -> bool {
     shared.seen.send_if_modified(|seen| {
-        let changed = *seen != value;
-        *seen = value;
+        let changed = seen != value;
+        seen.clone_from(value);
         changed
     })
 }

@@ -78,7 +78,8 @@ impl Pool {
         pool
     }
 
-    /// Sends one request and waits for its whole answer, at most `worker_timeout` and 5 s.
+    /// Sends one request and waits for its whole answer: at most `worker_timeout` and 5 s, after at most as long a wait
+    /// for a free connection.
     ///
     /// Dropping the future closes the connection: nobody can get this answer for another one. Sōzu may still act.
     ///

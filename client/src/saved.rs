@@ -34,10 +34,7 @@ impl Pool {
         let result = self.send(&request, self.builder().save_deadline()).await;
         let read = blocking(move || {
             drop(link);
-            let said = result.map_err(|error| {
-                let missing = format!("Cannot create file at path {path_in_sozu}: No such file");
-                sozu_cannot_open(error, &missing, "Cannot create file")
-            })?;
+            let said = result.map_err(sozu_cannot_open)?;
             let saved = read(file).map_err(|error| {
                 ExchangeError::Unknown(format!("reading {path_in_sozu} back failed: {error}"))
             })?;

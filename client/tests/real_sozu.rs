@@ -5,7 +5,7 @@ mod common;
 
 use common::{
     sozu::{RealSozu, children, signal},
-    until_away, until_here,
+    until, until_away, until_here,
 };
 use nix::sys::signal::Signal;
 use sozu_command_lib::{
@@ -175,6 +175,33 @@ async fn a_relaunched_worker_is_the_same_life_and_a_restarted_main_process_anoth
 }
 
 #[tokio::test]
+async fn a_hot_upgrade_is_another_life_and_breaks_no_exchange() {
+    let mut sozu = RealSozu::start();
+    let pool = builder(&sozu).build();
+    let mut seen = pool.seen();
+    let first = until_here(&mut seen).await;
+    pool.exchange(cluster("before")).await.unwrap();
+
+    let (sozu, pid) = tokio::task::spawn_blocking(move || {
+        let pid = sozu.upgrade();
+        (sozu, pid)
+    })
+    .await
+    .unwrap();
+    let expected = format!("main {pid} start");
+    let second = until(
+        &mut seen,
+        |sozu| matches!(sozu, Sozu::Here(life) if life.text.contains(&expected)),
+    )
+    .await;
+    assert_ne!(second, Sozu::Here(first));
+    pool.exchange(cluster("after")).await.unwrap();
+    let saved = pool.saved_state().await.unwrap();
+    assert!(saved.requests.contains(&cluster("before")), "{saved:?}");
+    drop(sozu);
+}
+
+#[tokio::test]
 async fn a_main_process_that_hangs_is_away_and_the_same_life_when_it_goes_on() {
     let sozu = RealSozu::start();
     let pool = builder(&sozu).build();
@@ -199,6 +226,32 @@ async fn a_stalled_worker_does_not_make_sozu_away() {
     signal(workers[0], Signal::SIGCONT);
     assert!(matches!(error, ExchangeError::Refused(_)), "{error}");
     assert!(!seen.has_changed().unwrap());
+}
+
+/// Sōzu's main process does one thing at a time: while it loads or saves much it is busy, not away.
+#[tokio::test]
+#[ignore = "takes half a minute; part of the long tests"]
+async fn much_to_load_and_to_save_does_not_make_sozu_away() {
+    let sozu = RealSozu::start();
+    let pool = builder(&sozu).build();
+    let mut seen = pool.seen();
+    until_here(&mut seen).await;
+    let requests = (0..100_000).flat_map(|number| {
+        let id = format!("cluster-{number}");
+        [
+            cluster(&id),
+            backend(&id),
+            frontend(&sozu, &id, &format!("{id}.example")),
+        ]
+    });
+    let requests: Vec<_> = requests.collect();
+    let count = requests.len();
+    assert_eq!(pool.bulk(requests).await.unwrap().skipped, 0);
+    for _ in 0..3 {
+        let saved = pool.saved_state().await.unwrap();
+        assert!(saved.requests.len() >= count && saved.opaque == 0);
+    }
+    assert!(!seen.has_changed().unwrap(), "{:?}", *seen.borrow());
 }
 
 /// The exchange between two users: we are root here, Sōzu is not.

@@ -54,6 +54,34 @@ pub struct Loaded {
     pub origins: Origins,
 }
 
+/// Keys of the interface that this version reads and does not act on yet.
+const IDLE: [&[&str]; 8] = [
+    &["instance"],
+    &["admin", "group"],
+    &["admin", "group_may_write"],
+    &["metrics", "detail"],
+    &["metrics", "max_series"],
+    &["reconcile", "upgrade_workers"],
+    &["dead_letters", "max_bytes"],
+    &["dead_letters", "when_full"],
+];
+
+impl Loaded {
+    /// What somebody set and this version does not act on yet: nothing is ignored in silence.
+    pub fn idle(&self) -> Vec<Problem> {
+        let set = |path: &&&[&str]| schema::differs_from_default(&self.config, path);
+        let told = |path: &&[&str]| {
+            let path: Vec<String> = path.iter().map(|&key| key.to_owned()).collect();
+            let what = format!(
+                "{}: this version does not act on it yet; it has no effect",
+                schema::dotted(&path)
+            );
+            Problem::new(self.origins.of(&path), what)
+        };
+        IDLE.iter().filter(set).map(told).collect()
+    }
+}
+
 /// Reads the file and lays the environment over it.
 pub fn load(path: &Path, environment: &Environment) -> Result<Loaded, LoadError> {
     let name = path.display().to_string();

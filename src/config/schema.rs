@@ -123,6 +123,16 @@ fn plain(message: &str) -> String {
         )
 }
 
+/// Whether the value at the path is another one than the default.
+pub(super) fn differs_from_default(config: &Config, path: &[&str]) -> bool {
+    let value = |table: Table| {
+        let first = Value::Table(table);
+        path.iter()
+            .try_fold(first, |value, key| value.get(key).cloned())
+    };
+    value(table_of(config)) != value(table_of(&Config::default()))
+}
+
 /// `[http] address`, as messages call a path.
 pub(super) fn dotted(path: &[String]) -> String {
     match path {

@@ -257,16 +257,14 @@ impl Cell {
             if kept.life != Some(life) {
                 return false;
             }
+            // one that stops may still say how far it is
+            let stopping = kept.component.state == State::Stopping;
+            let state = if stopping { State::Stopping } else { state };
             heard = Some(Heard {
                 first: !std::mem::replace(&mut kept.ready, true),
                 changed: kept.component.state != state,
             });
-            // one that stops may still say how far it is
-            if kept.component.state == State::Stopping {
-                kept.component.detail = detail;
-            } else {
-                kept.component.enter(state, detail);
-            }
+            kept.component.enter(state, detail);
             kept.component.error = error;
             true
         });

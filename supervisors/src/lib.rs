@@ -4,12 +4,14 @@
 //! stopped itself). This crate keeps actors alive, in the way of Erlang's supervisors. It promises:
 //!
 //! - **A child's life** begins with its factory and ends by a panic anywhere in it (the factory, `started`, a handler, the
-//!   future of an answer, a timer, `stopping`, `stopped`), by [`Reporter::failed`], by stopping itself, or because it was
+//!   future of an answer, a timer, `stopping`, `stopped`; a handler that drops its answer counts as one), by [`Reporter::failed`], by stopping itself, or because it was
 //!   not ready in time. Whatever it was, the supervisor learns of it, and a new life begins with a fresh actor. Nothing of
 //!   the old one is used again, and no callback runs on an actor that has panicked.
 //! - **A [`Ref`] survives** all lives. Asking waits for room and for an answer no longer than the caller's deadline, and
 //!   says whether the message may have had an effect: [`AskError::NotRunning`] and [`AskError::Full`] mean that it had none.
-//!   Mailboxes are bounded, nothing is dropped in silence, nobody waits for ever on a dead address.
+//!   A message is handed to an actor once at most. The one that a life died with is not tried again (it may be what killed
+//!   it), those that still lay in the mailbox wait for the next life. Mailboxes are bounded, nothing is dropped in
+//!   silence, nobody waits for ever on a dead address.
 //! - **Ready means initialised**, not connected. A peer that is away is [`Reporter::degraded`]; the actor reconnects by itself.
 //! - **`one_for_one`, every child permanent.** A restart waits for a full-jitter exponential backoff ([`Backoff`]). More than
 //!   [`Limits::intensity`] ends within [`Limits::period`] are a crash loop: a critical child then escalates (a group to its

@@ -233,7 +233,8 @@ where
         let mut context = Context::new();
         context.spawn(Inbox { letters, ends });
         let mut future = context.into_future(actor);
-        let outcome = self.run(&mut future, mailbox, &mut end).await;
+        publish(&self.slot, self.birth.news.life, mailbox);
+        let outcome = self.run(&mut future, &mut end).await;
         // no callback runs on what is dropped now: it had them all, or has panicked
         future.ctx().terminate();
         match caught(|| drop(future)) {
@@ -247,31 +248,19 @@ where
     async fn run(
         &mut self,
         future: &mut ContextFut<A, Context<A>>,
-        mailbox: mpsc::Sender<Letter<A>>,
         end: &mut mpsc::Receiver<End>,
     ) -> Outcome {
-        let (slot, life) = (&self.slot, self.birth.news.life);
-        let mut unpublished = Some(mailbox);
         let mut asked = false;
         loop {
-            let turned = poll_fn(|task| {
-                let turned = turn(future, task);
-                // nobody finds it before `started` has run: what dies there takes no message with it
-                if turned.is_pending()
-                    && let Some(mailbox) = unpublished.take()
-                {
-                    publish(slot, life, mailbox);
-                }
-                turned
-            });
             tokio::select! {
                 biased;
-                over = turned => return match (over, end.try_recv()) {
+                over = poll_fn(|task| turn(future, task)) => return match (over, end.try_recv()) {
                     (Err(panic), _) => Outcome::Ended(End::new(Reason::Panic, panic)),
                     (Ok(()), _) if asked => Outcome::Stopped { survivors: Vec::new() },
                     (Ok(()), Ok(end)) => Outcome::Ended(end),
                     (Ok(()), Err(_)) => Outcome::Ended(End::new(Reason::Stopped, "it stopped itself")),
                 },
+                // never over while the actor has its inbox, which holds a sender
                 Some(end) = end.recv() => {
                     if end.reason == Reason::Error {
                         future.ctx().stop();

@@ -22,22 +22,24 @@ pub(crate) type Letter<A> = Box<dyn Open<A> + Send>;
 pub(crate) trait Open<A: Actor> {
     /// Lets the actor handle it.
     fn open(self: Box<Self>, actor: &mut A, context: &mut A::Context, ends: &mpsc::Sender<End>);
-    /// Gives the message back: nobody has seen it.
-    fn give_back(self: Box<Self>);
 }
+
+/// The answer, or the message again if nobody has seen it.
+pub(crate) type Reply<M> = Result<<M as Message>::Result, M>;
 
 struct Asked<M: Message> {
-    message: M,
-    answer: oneshot::Sender<Result<M::Result, M>>,
+    unseen: Option<(M, oneshot::Sender<Reply<M>>)>,
 }
 
-pub(crate) fn letter<A, M>(message: M, answer: oneshot::Sender<Result<M::Result, M>>) -> Letter<A>
+pub(crate) fn letter<A, M>(message: M, answer: oneshot::Sender<Reply<M>>) -> Letter<A>
 where
     A: Handler<M>,
     M: Message + Send + 'static,
     M::Result: Send,
 {
-    Box::new(Asked { message, answer })
+    Box::new(Asked {
+        unseen: Some((message, answer)),
+    })
 }
 
 impl<A, M> Open<A> for Asked<M>
@@ -45,8 +47,15 @@ where
     A: Handler<M>,
     M: Message + 'static,
 {
-    fn open(self: Box<Self>, actor: &mut A, context: &mut A::Context, ends: &mpsc::Sender<End>) {
-        let Self { message, answer } = *self;
+    fn open(
+        mut self: Box<Self>,
+        actor: &mut A,
+        context: &mut A::Context,
+        ends: &mpsc::Sender<End>,
+    ) {
+        let Some((message, answer)) = self.unseen.take() else {
+            return;
+        };
         if answer.is_closed() {
             return; // nobody waits for it any more
         }
@@ -68,10 +77,14 @@ where
             }
         }
     }
+}
 
-    fn give_back(self: Box<Self>) {
-        let Self { message, answer } = *self;
-        drop(answer.send(Err(message)));
+/// At the end of a life its mailbox is dropped with all that lies in it.
+impl<M: Message> Drop for Asked<M> {
+    fn drop(&mut self) {
+        if let Some((message, answer)) = self.unseen.take() {
+            drop(answer.send(Err(message)));
+        }
     }
 }
 
@@ -103,15 +116,5 @@ impl<A: Actor<Context = Context<A>>> ActorFuture<A> for Inbox<A> {
             }
         }
         Poll::Pending
-    }
-}
-
-/// The end of a life: what it has not seen is its callers' again, who wait for the next one.
-impl<A: Actor> Drop for Inbox<A> {
-    fn drop(&mut self) {
-        self.letters.close();
-        while let Ok(letter) = self.letters.try_recv() {
-            letter.give_back();
-        }
     }
 }

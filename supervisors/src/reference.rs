@@ -79,22 +79,22 @@ impl<A: Actor<Context = Context<A>>> Ref<A> {
     }
 
     /// Keeps in `missing` what there is still to wait for.
-    async fn exchange<M>(&self, message: M, missing: &mut AskError) -> Option<M::Result>
+    async fn exchange<M>(&self, mut message: M, missing: &mut AskError) -> Option<M::Result>
     where
         A: Handler<M>,
         M: Message + Send + 'static,
         M::Result: Send,
     {
-        let mut message = message;
         let mut slot = self.0.clone();
         loop {
             let mailbox = slot.borrow_and_update().mailbox.clone();
             if let Some(mailbox) = mailbox {
                 *missing = AskError::Full;
-                if let Ok(room) = mailbox.reserve().await {
+                if let Ok(room) = mailbox.reserve_owned().await {
                     *missing = AskError::Unknown;
                     let (answer, answered) = oneshot::channel();
-                    room.send(letter(message, answer));
+                    // not kept: a sender would keep a mailbox whose life has just ended, and our letter in it
+                    drop(room.send(letter(message, answer)));
                     match answered.await.ok()? {
                         Ok(answer) => return Some(answer),
                         Err(unseen) => message = unseen,

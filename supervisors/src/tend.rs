@@ -70,8 +70,9 @@ struct Watched {
     phase: Phase,
     /// See [`Birth::leash`].
     leash: Option<mpsc::Sender<()>>,
+    began: Instant,
     history: History,
-    /// Since when it ends again and again.
+    /// Since when it ends again and again: from there on nothing was sound.
     loop_began: Instant,
 }
 
@@ -117,6 +118,7 @@ impl<'a> Tending<'a> {
             life: 0,
             phase: Phase::Over,
             leash: None,
+            began,
             history: History::default(),
             loop_began: began,
         });
@@ -139,8 +141,9 @@ impl<'a> Tending<'a> {
         let (leash, held) = mpsc::channel(1);
         watched.life = child.next_life();
         watched.leash = Some(leash);
+        watched.began = Instant::now();
         watched.phase = Phase::Starting {
-            ready_by: Instant::now() + child.spec.ready_within,
+            ready_by: watched.began + child.spec.ready_within,
         };
         child.start.start(Birth {
             news: News {
@@ -290,7 +293,7 @@ impl<'a> Tending<'a> {
             rand::random(),
         );
         if history.ends() == 1 {
-            watched.loop_began = now;
+            watched.loop_began = watched.began + ready_for;
         }
         watched.history = history;
         let (name, reason, error) = (&child.spec.name, end.reason.name(), &end.error);

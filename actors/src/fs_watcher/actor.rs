@@ -1,4 +1,4 @@
-//! The shell: one life of the actor is one run of [`Work`].
+//! The shell: one life of the actor is one run of `Work`.
 
 use std::sync::Arc;
 

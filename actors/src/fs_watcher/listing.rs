@@ -52,7 +52,11 @@ pub(super) fn list(directory: &Path) -> Result<Names, ListError> {
             _ => ListError::Io { path, error },
         }
     };
-    let device = fs::metadata(directory).map_err(list_error)?.dev();
+    let place = || {
+        let metadata = fs::metadata(directory).map_err(list_error)?;
+        Ok((metadata.dev(), metadata.ino()))
+    };
+    let before = place()?;
     let mut paths = Vec::new();
     for entry in fs::read_dir(directory).map_err(list_error)? {
         let entry = entry.map_err(list_error)?;
@@ -60,8 +64,15 @@ pub(super) fn list(directory: &Path) -> Result<Names, ListError> {
             paths.push(entry.path());
         }
     }
+    // Mounted over or replaced meanwhile: nobody knows which of the two was listed.
+    if place()? != before {
+        return Err(ListError::Restless(directory.to_path_buf()));
+    }
     paths.sort_unstable();
-    Ok(Names { device, paths })
+    Ok(Names {
+        device: before.0,
+        paths,
+    })
 }
 
 /// `*.toml` and `*.json`; never hidden files nor what editors leave beside a file they write.

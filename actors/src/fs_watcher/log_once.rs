@@ -7,7 +7,7 @@ use std::{
 
 use tokio::time::Instant;
 
-const AGAIN_AFTER: Duration = Duration::from_secs(600);
+const AGAIN_AFTER: Duration = Duration::from_mins(10);
 
 /// What is to be logged now.
 #[derive(Clone, Debug, PartialEq, Eq)]

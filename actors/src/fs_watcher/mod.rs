@@ -1,8 +1,8 @@
 //! The directories that people write into, as sources of the keeper.
 //!
-//! One actor with readings. It owns what every directory needs: events as kicks ([`watch`]),
-//! settling ([`settle`]), complete listings ([`listing`]), and what need not be read again
-//! ([`scan`]). A reading, like [`routes`], is plain functions from files to what they declare.
+//! One actor with readings. It owns what every directory needs: events as kicks (`watch`),
+//! settling (`settle`), complete listings (`listing`), and what need not be read again
+//! (`scan`). A reading, like `routes`, is plain functions from files to what they declare.
 //!
 //! A listing goes to the keeper whole. A directory that cannot be listed completely declares
 //! nothing; a file that cannot be understood stands for what it last gave.

@@ -71,19 +71,25 @@ pub(super) struct Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // A name may hold anything; a line of a log must stay one line.
-        for c in self.path.to_string_lossy().chars() {
-            if c.is_control() {
-                write!(f, "{}", c.escape_default())?;
-            } else {
-                write!(f, "{c}")?;
-            }
-        }
+        one_line(f, &self.path.to_string_lossy())?;
         if let Some(at) = self.fault.at {
             write!(f, ":{at}")?;
         }
-        write!(f, ": {}", self.fault.text)
+        f.write_str(": ")?;
+        one_line(f, &self.fault.text)
     }
+}
+
+/// Names of files and of clusters may hold anything; a line of a log must stay one line.
+fn one_line(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
+    for c in text.chars() {
+        if c.is_control() {
+            write!(f, "{}", c.escape_default())?;
+        } else {
+            write!(f, "{c}")?;
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -105,7 +111,7 @@ mod tests {
     #[test]
     fn a_problem_is_one_line_whatever_the_file_is_called() {
         let path = Arc::new(PathBuf::from("/d/a\nb.toml"));
-        let problem = Fault::at(Position { line: 3, column: 9 }, "wrong; mend it").of(&path);
-        assert_eq!(problem.to_string(), "/d/a\\nb.toml:3:9: wrong; mend it");
+        let problem = Fault::at(Position { line: 3, column: 9 }, "x\ny; mend it").of(&path);
+        assert_eq!(problem.to_string(), "/d/a\\nb.toml:3:9: x\\ny; mend it");
     }
 }

@@ -231,8 +231,9 @@ impl Scanner {
                     FileContent::Objects(kept)
                 }
                 Err(fault) => {
-                    let problem = fault.clone().of(&entry.path);
+                    let mut problem = fault.clone().of(&entry.path);
                     let why = problem.to_string();
+                    problem.fault.text.push_str("; its last good content stays");
                     scan.problems.push(problem);
                     FileContent::Unreadable(why)
                 }

@@ -19,7 +19,8 @@ use super::file::{self, Seen};
 /// Watches one directory.
 pub(super) struct Watch {
     directory: PathBuf,
-    watcher: Result<RecommendedWatcher, String>,
+    /// Opened when first needed, and again if the system had no room for it.
+    watcher: Option<RecommendedWatcher>,
     kicks: Arc<Kicks>,
     /// What was watched, as it was when the watch was set.
     armed: Seen,
@@ -35,18 +36,12 @@ struct Kicks {
 }
 
 impl Watch {
-    /// Opens inotify; watches nothing yet.
+    /// Watches nothing yet.
     pub(super) fn new(directory: &Path) -> Self {
-        let kicks = Arc::new(Kicks::default());
-        let told = Arc::clone(&kicks);
-        let watched = directory.to_path_buf();
-        let watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
-            told.take(&watched, event);
-        });
         Self {
             directory: directory.to_path_buf(),
-            watcher: watcher.map_err(|error| error.to_string()),
-            kicks,
+            watcher: None,
+            kicks: Arc::default(),
             armed: None,
             parent: None,
         }
@@ -57,14 +52,17 @@ impl Watch {
     ///
     /// Touches the file system: not for the runtime's threads.
     pub(super) fn arm(&mut self) -> Result<(), String> {
-        let watcher = self.watcher.as_mut().map_err(|error| error.clone())?;
+        let watcher = match &mut self.watcher {
+            Some(watcher) => watcher,
+            none => none.insert(open(&self.directory, &self.kicks)?),
+        };
         if let Some(parent) = self.directory.parent() {
             let now = place(parent);
             if self.parent != now {
                 // It is watched to see the directory come back; without it the rescan does.
                 let _ = watcher.unwatch(parent);
-                let watched = watcher.watch(parent, RecursiveMode::NonRecursive).is_ok();
-                self.parent = if watched { now } else { None };
+                let set = watcher.watch(parent, RecursiveMode::NonRecursive);
+                self.parent = if set.is_ok() { now } else { None };
             }
         }
         let replaced = self.kicks.replaced.swap(false, Ordering::AcqRel);
@@ -91,9 +89,15 @@ impl Watch {
     }
 }
 
+fn open(directory: &Path, kicks: &Arc<Kicks>) -> Result<RecommendedWatcher, String> {
+    let (about, kicks) = (directory.to_path_buf(), Arc::clone(kicks));
+    let told = move |event: notify::Result<Event>| kicks.take(&about, event);
+    notify::recommended_watcher(told).map_err(|error| error.to_string())
+}
+
 /// Which directory it is, without its times: these change with each file in it.
 fn place(path: &Path) -> Seen {
-    file::see(path).map(|identity| identity.place())
+    file::see(path).map(file::Identity::place)
 }
 
 impl Kicks {

@@ -1,7 +1,7 @@
 //! What the watcher says of itself in `/health`, and what it warns of in the log.
 
 use super::scan::Scan;
-use crate::{messages::FileContent, state_keeper::report::SourceReport};
+use crate::state_keeper::report::SourceReport;
 
 /// So many problems are shown; the others are counted.
 const SHOWN: usize = 5;
@@ -40,20 +40,7 @@ pub(super) fn problems(known: &Known<'_>) -> Vec<String> {
     );
     problems.extend(known.not_taken.map(ToOwned::to_owned));
     if let Some(scan) = known.scan {
-        let unreadable = |path| {
-            scan.files
-                .iter()
-                .any(|file| file.path == path && matches!(file.content, FileContent::Unreadable(_)))
-        };
-        problems.extend(scan.problems.iter().map(|problem| {
-            // Only the fault that makes a file unreadable has this consequence.
-            if unreadable(problem.path.clone()) && !problem.fault.text.contains(" is shadowed by ")
-            {
-                format!("{problem}; its last good content stays")
-            } else {
-                problem.to_string()
-            }
-        }));
+        problems.extend(scan.problems.iter().map(ToString::to_string));
     }
     if let Some(source) = known.source {
         problems.extend(source.refused.iter().cloned());
@@ -109,7 +96,7 @@ mod tests {
     use super::*;
     use crate::{
         fs_watcher::problem::{Fault, Position},
-        messages::ListedFile,
+        messages::{FileContent, ListedFile},
         state_keeper::report::Hold,
     };
 
@@ -159,7 +146,7 @@ mod tests {
             word(&known),
             Word::Degraded(
                 "1 file, 24 objects; 1 problem".to_owned(),
-                "/d/0.toml:3:9: wrong; mend it; its last good content stays".to_owned(),
+                "/d/0.toml:3:9: wrong; mend it".to_owned(),
             )
         );
         let seven = scan(7);
@@ -204,5 +191,31 @@ mod tests {
         ] {
             assert!(error.contains(part), "{error}");
         }
+    }
+
+    #[test]
+    fn a_directory_that_is_not_watched_or_not_listed_is_told() {
+        let scan = scan(0);
+        let known = Known {
+            scan: Some(&scan),
+            unwatched: Some("no space"),
+            ..Known::default()
+        };
+        let Word::Degraded(_, error) = word(&known) else {
+            panic!("running")
+        };
+        assert!(
+            error.contains("(no space)") && error.contains("every 5 s"),
+            "{error}"
+        );
+        let known = Known {
+            not_listed: Some("the directory /d is not there"),
+            ..Known::default()
+        };
+        let Word::Degraded(detail, error) = word(&known) else {
+            panic!("running")
+        };
+        assert_eq!(detail, "not listed; 1 problem");
+        assert!(error.ends_with("what it declared before stays"), "{error}");
     }
 }

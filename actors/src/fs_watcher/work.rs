@@ -31,7 +31,7 @@ pub(super) const ASK_WITHIN: Duration = Duration::from_secs(30);
 /// A listing is sent again at every so many rescans, whatever was acknowledged.
 const SENT_AGAIN_EVERY: u32 = 10;
 /// Changes are told in the log so often at most.
-const TOLD_EVERY: Duration = Duration::from_secs(60);
+const TOLD_EVERY: Duration = Duration::from_mins(1);
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 const LAST_RETRY: Duration = Duration::from_secs(10);
 
@@ -76,8 +76,8 @@ pub(super) struct Work<K> {
     listeners: Option<Arc<Listeners>>,
     scan: Result<Scan, String>,
     unwatched: Option<String>,
-    /// What the keeper has on disk.
-    acknowledged: Option<Vec<ListedFile>>,
+    /// What the keeper has on disk: the directory's device and its files.
+    acknowledged: Option<(u64, Vec<ListedFile>)>,
     not_taken: Option<String>,
     retry: Option<(Instant, Duration)>,
     rescans: u32,
@@ -143,6 +143,10 @@ impl<K: Keeper> Work<K> {
             scanner: Scanner::new(&directory),
         })
         .await;
+        // Ready: the first look may take long, with many files, or names that do not resolve.
+        (self.say)(Word::Running(
+            "reads the directory for the first time".to_owned(),
+        ));
         let mut cause = Cause::Rescan;
         loop {
             if cause == Cause::Rescan {
@@ -191,14 +195,12 @@ impl<K: Keeper> Work<K> {
     }
 
     async fn declare(&mut self, scan: Scan, rescan: bool) {
-        let known = self.acknowledged.as_ref().is_some_and(|acknowledged| {
-            acknowledged.len() == scan.files.len()
-                && acknowledged
-                    .iter()
-                    .zip(&scan.files)
-                    .all(|(a, b)| same(a, b))
+        let known = self.acknowledged.as_ref().is_some_and(|(device, files)| {
+            *device == scan.device
+                && files.len() == scan.files.len()
+                && files.iter().zip(&scan.files).all(|(a, b)| same(a, b))
         });
-        let again = rescan && (self.rescans.is_multiple_of(SENT_AGAIN_EVERY) || !self.reported());
+        let again = rescan && (self.rescans.is_multiple_of(SENT_AGAIN_EVERY) || self.wanting());
         let listing = Listing {
             source: self.config.source.clone(),
             device: scan.device,
@@ -209,11 +211,11 @@ impl<K: Keeper> Work<K> {
             self.taken();
             return;
         }
-        let files = listing.files.clone();
+        let sent = (listing.device, listing.files.clone());
         match self.keeper.declare(listing).await {
             Ok(Ok(declared)) => {
                 debug!(source = %self.config.source, changes = declared.changes, "the keeper took the listing");
-                self.acknowledged = Some(files);
+                self.acknowledged = Some(sent);
                 self.changes_untold += declared.changes;
                 self.taken();
             }
@@ -255,12 +257,10 @@ impl<K: Keeper> Work<K> {
         self.retry = Some((Instant::now() + delay, delay));
     }
 
-    /// Whether the keeper knows of the source.
-    fn reported(&self) -> bool {
-        self.report
-            .borrow()
-            .sources
-            .contains_key(&self.config.source)
+    /// Whether the keeper lacks something that a listing gives it: the source, or a private key
+    /// that it does not store.
+    fn wanting(&self) -> bool {
+        self.source().is_none_or(|source| source.unservable > 0)
     }
 
     /// Waits until the directory is to be looked at again. Meanwhile what the keeper says of
@@ -280,7 +280,14 @@ impl<K: Keeper> Work<K> {
                     if listeners.is_some() && listeners != self.listeners {
                         return Cause::Kick;
                     }
-                    if self.source() != self.told {
+                    let source = self.source();
+                    if source.is_none() && self.told.is_some() {
+                        // The keeper has begun another life and may lack what it had in memory.
+                        self.told = None;
+                        self.acknowledged = None;
+                        return Cause::Kick;
+                    }
+                    if source != self.told {
                         self.tell();
                     }
                 }
@@ -302,11 +309,10 @@ impl<K: Keeper> Work<K> {
         let source = self.source();
         self.told.clone_from(&source);
         if self.listeners.is_none() {
-            (self.say)(Word::Degraded(
-                "waits for Sōzu".to_owned(),
-                "Sōzu's listeners are not known yet: the files are read once it has answered"
-                    .to_owned(),
-            ));
+            let detail = "waits for Sōzu".to_owned();
+            let error = "its listeners are not known yet; the files are read once it has answered, see socket_pool".to_owned();
+            self.warn(now, [format!("{detail}: {error}")].into());
+            (self.say)(Word::Degraded(detail, error));
             return;
         }
         let known = Known {
@@ -317,19 +323,12 @@ impl<K: Keeper> Work<K> {
             source: source.as_ref(),
         };
         (self.say)(word(&known));
-        let name = &self.config.source;
-        let texts: BTreeSet<String> = problems(&known).into_iter().collect();
-        for line in self.log.stand(now, texts) {
-            match line {
-                Line::Warning { text, folded: 0 } => warn!(source = %name, "{text}"),
-                Line::Warning { text, folded } => warn!(source = %name, folded, "{text}"),
-                Line::Over { text } => info!(source = %name, was = text, "a problem is over"),
-            }
-        }
+        let texts = problems(&known).into_iter().collect();
+        self.warn(now, texts);
         let due = self.told_at.is_none_or(|at| now >= at + TOLD_EVERY);
         if let (Ok(scan), true, true) = (&self.scan, due, self.changes_untold > 0) {
             info!(
-                source = %name,
+                source = %self.config.source,
                 files = scan.files.len(),
                 objects = scan.objects,
                 changes = self.changes_untold,
@@ -337,6 +336,17 @@ impl<K: Keeper> Work<K> {
             );
             self.changes_untold = 0;
             self.told_at = Some(now);
+        }
+    }
+
+    fn warn(&mut self, now: Instant, texts: BTreeSet<String>) {
+        let name = &self.config.source;
+        for line in self.log.stand(now, texts) {
+            match line {
+                Line::Warning { text, folded: 0 } => warn!(source = %name, "{text}"),
+                Line::Warning { text, folded } => warn!(source = %name, folded, "{text}"),
+                Line::Over { text } => info!(source = %name, was = text, "a problem is over"),
+            }
         }
     }
 }

@@ -36,7 +36,7 @@ use crate::{
 
 const PLAIN: &str = "text/plain; charset=utf-8";
 /// How long a scraper waits, by its own word.
-const SCRAPE_TIMEOUT: &str = "X-Prometheus-Scrape-Timeout-Seconds";
+pub(super) const SCRAPE_TIMEOUT: &str = "X-Prometheus-Scrape-Timeout-Seconds";
 /// For one that does not say.
 const USUAL_TIMEOUT: Duration = Duration::from_secs(5);
 /// Nobody waits longer, whatever they say.

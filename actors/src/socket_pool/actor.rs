@@ -182,10 +182,8 @@ mod tests {
         let _guard = ::metrics::set_default_local_recorder(&recorder);
         let directory = tempfile::tempdir().unwrap();
         let config = Config {
-            pool: Builder::new(directory.path().join("absent.sock"))
-                .connections(2)
-                .worker_timeout(Duration::from_secs(1))
-                .exchange_directory(directory.path().join("exchange")),
+            pool: Builder::new(directory.path().join("command.sock"))
+                .worker_timeout(Duration::from_secs(1)),
         };
         let (seen, _watcher) = watch::channel(Sozu::Unasked);
         let pool = config.build(seen)(Reporter::detached()).start();

@@ -33,7 +33,7 @@ use crate::{
 };
 
 /// How long the pool is waited for beyond its own deadlines: it always answers, unless it dies.
-const POOL_DEADLINE: Duration = Duration::from_secs(600);
+const POOL_DEADLINE: Duration = Duration::from_mins(10);
 /// How long a database that cannot be opened is left before the next try.
 const OPEN_AGAIN: Duration = Duration::from_secs(1);
 

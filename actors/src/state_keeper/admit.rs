@@ -47,9 +47,6 @@ fn names(object: &Object) -> Result<(), Refusal> {
         Object::Backend(backend) if bad(&backend.backend_id) => {
             refuse("the backend's id is empty or holds a control character; give it a name")
         }
-        Object::Backend(backend) if backend.unix_path.is_some() => {
-            refuse("a backend on a UNIX socket (unix_path) is not taken; use an address")
-        }
         Object::HttpFrontend(front) | Object::HttpsFrontend(front) if bad(&front.hostname) => {
             refuse("the host name is empty or holds a control character; write a DNS name")
         }
@@ -121,14 +118,9 @@ mod tests {
 
     #[test]
     fn each_refusal_says_what_to_do() {
-        let mut on_a_socket = backend("a", "a-1", 1);
-        if let Object::Backend(backend) = &mut on_a_socket {
-            backend.unix_path = Some("/run/a.sock".to_owned());
-        }
         let table = [
             (cluster(""), "give it a name"),
             (cluster("a\0b"), "control character"),
-            (on_a_socket, "use an address"),
             (http("a", ""), "write a DNS name"),
             (http("a", &"x".repeat(2000)), "max_request_bytes = 1000"),
         ];

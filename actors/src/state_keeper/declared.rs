@@ -218,17 +218,17 @@ mod tests {
     use super::*;
     use crate::state_keeper::examples::cluster;
 
-    fn says(stance: Stance, since: u64, sticky: bool) -> Option<Declaration> {
+    fn says(stance: Stance, since: u64, sticky: bool) -> Declaration {
         let mut object = cluster("a");
         if let Object::Cluster(cluster) = &mut object {
             cluster.sticky_session = sticky;
         }
-        Some(Declaration {
+        Declaration {
             stance,
             object: Some(Arc::new(object)),
             origin: None,
             since,
-        })
+        }
     }
 
     fn absent() -> Stance {
@@ -243,46 +243,28 @@ mod tests {
         let key = cluster("a").key().unwrap();
         let (x, y) = (SourceName::new("x"), SourceName::new("y"));
         let hold = Stance::Kept(Why::Hold("h".into()));
-        // (x, y, owner or what)
-        let table: [(
-            Option<Declaration>,
-            Option<Declaration>,
-            Result<&str, Wanted>,
-        ); 7] = [
-            (None, None, Err(Wanted::NoOpinion)),
-            (says(absent(), 1, true), None, Err(Wanted::Nothing)),
-            (says(Stance::Present, 2, true), None, Ok("x")),
-            (
-                says(Stance::Present, 2, true),
-                says(Stance::Present, 1, false),
-                Ok("y"),
-            ),
-            (
-                says(absent(), 1, true),
-                says(Stance::Present, 2, false),
-                Ok("y"),
-            ),
-            (
-                says(hold, 1, true),
-                says(Stance::Present, 2, false),
-                Ok("x"),
-            ),
-            (
-                says(absent(), 1, true),
-                says(absent(), 2, true),
-                Err(Wanted::Nothing),
-            ),
+        let present = |since, sticky| Some(says(Stance::Present, since, sticky));
+        let gone = |since| Some(says(absent(), since, true));
+        let owned_by = |name: &str| Err(name.to_owned());
+        // (what x says, what y says, what is wanted, or who owns it)
+        let table = [
+            (None, None, Ok(Wanted::NoOpinion)),
+            (gone(1), None, Ok(Wanted::Nothing)),
+            (present(2, true), None, owned_by("x")),
+            (present(2, true), present(1, false), owned_by("y")),
+            (gone(1), present(2, false), owned_by("y")),
+            (Some(says(hold, 1, true)), present(2, false), owned_by("x")),
+            (gone(1), gone(2), Ok(Wanted::Nothing)),
         ];
         for (row, (x_says, y_says, expected)) in table.into_iter().enumerate() {
             let mut declared = Declared::default();
             declared.set(&key, &x, x_says);
             declared.set(&key, &y, y_says);
-            match (declared.wanted(&key), expected) {
-                (Wanted::Object(_, owner), Ok(name)) => {
-                    assert_eq!(owner.as_str(), name, "row {row}")
-                }
-                (wanted, expected) => assert_eq!(Err(wanted), expected, "row {row}"),
-            }
+            let wanted = match declared.wanted(&key) {
+                Wanted::Object(_, owner) => owned_by(owner.as_str()),
+                other => Ok(other),
+            };
+            assert_eq!(wanted, expected, "row {row}");
         }
     }
 
@@ -291,10 +273,10 @@ mod tests {
         let key = cluster("a").key().unwrap();
         let x = SourceName::new("x");
         let mut declared = Declared::default();
-        declared.set(&key, &x, says(Stance::Present, 1, true));
-        declared.set(&key, &x, says(Stance::Present, 1, false));
+        declared.set(&key, &x, Some(says(Stance::Present, 1, true)));
+        declared.set(&key, &x, Some(says(Stance::Present, 1, false)));
         assert_eq!(declared.count(&x), 1);
-        declared.set(&key, &x, says(absent(), 1, false));
+        declared.set(&key, &x, Some(says(absent(), 1, false)));
         assert_eq!(declared.count(&x), 0);
         declared.set(&key, &x, None);
         assert_eq!(declared.keys().count(), 0);

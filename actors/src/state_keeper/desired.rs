@@ -60,10 +60,19 @@ impl Desired {
         }
     }
 
+    /// Ends what `source` says of `key`. What then stands may be foreign, and Sōzu holds it whatever
+    /// our own checks say of it together with our wishes.
+    pub fn end(&mut self, key: &Key, source: &SourceName, belief: &Belief) {
+        let from = self.stands(key, belief);
+        self.declared.set(key, source, None);
+        let to = self.stands(key, belief);
+        let _ = self.turn(from.as_deref(), to.as_deref());
+    }
+
     /// What Sōzu holds under `key` changed from `from` to `to`: if it is foreign, it stands.
     pub fn observe(&mut self, key: &Key, from: Option<&Object>, to: Option<&Object>) {
         if self.declared.wanted(key) == Wanted::NoOpinion {
-            // Sōzu holds it: what our own checks say of it together with our wishes is no matter.
+            // As in `end`.
             let _ = self.turn(from, to);
         }
     }

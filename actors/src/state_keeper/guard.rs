@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use super::key::{Key, Kind};
 
 /// Conclusions of this span are added up: a slow `rm -r` is one conclusion.
-const SPAN: Duration = Duration::from_secs(3600);
+const SPAN: Duration = Duration::from_hours(1);
 
 /// The bounds; a conclusion has to be beyond both to be held.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -162,7 +162,7 @@ mod tests {
     #[test]
     fn a_slow_removal_is_one_conclusion_for_an_hour() {
         let mut history = History::default();
-        let minute = Duration::from_secs(60);
+        let minute = Duration::from_mins(1);
         history.owned(Duration::ZERO, 100);
         history.removed(Duration::ZERO, 40);
         history.owned(minute, 60);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{
     admit::{self, Refusal},
-    declared::{Stance, Why},
+    declared::{Stance, Wanted, Why},
     guard,
     keeper::{Appending, Effect, Keeper, Now, RefusedObject},
     key::{Key, Kind, Object},
@@ -62,7 +62,7 @@ impl Keeper {
         refused.is_some_and(|refused| {
             refused.object.same(object)
                 && refused.listeners == self.listeners
-                && refused.held == self.belief.held(key)
+                && refused.foreign == self.foreign_at(key)
         })
     }
 
@@ -127,20 +127,9 @@ impl Keeper {
             if self.was_refused(source, key, object) {
                 continue;
             }
-            self.refused.remove(&(source.clone(), key.clone()));
             let admission = match self.admit(object) {
                 Ok(()) => Admission::Order,
-                Err(refusal) => {
-                    let reason = refusal.reason().to_owned();
-                    self.remember_refusal(
-                        source,
-                        key,
-                        object.clone(),
-                        Some(file.clone()),
-                        reason.clone(),
-                    );
-                    Admission::Refused(reason)
-                }
+                Err(refusal) => Admission::Refused(refusal.reason().to_owned()),
             };
             self.last_seq += 1;
             entries.push(Entry {
@@ -155,22 +144,30 @@ impl Keeper {
     }
 
     /// Keeps what was refused, and why, until something about it changes.
-    pub(super) fn remember_refusal(
-        &mut self,
-        source: &SourceName,
-        key: &Key,
-        object: Arc<Object>,
-        file: Option<Arc<std::path::PathBuf>>,
-        reason: String,
-    ) {
-        let refused = RefusedObject {
-            object,
-            held: self.belief.held(key),
-            listeners: self.listeners.clone(),
-            file,
-            reason,
+    pub(super) fn remember_refusal(&mut self, entry: &Entry, keys: &[Key], reason: &str) {
+        let request = entry.request.request_type.as_ref();
+        let Some(object) = request.and_then(Object::added_by).map(Object::canonical) else {
+            return;
         };
-        self.refused.insert((source.clone(), key.clone()), refused);
+        let Some(key) = keys.first().cloned().or_else(|| object.key().ok()) else {
+            return;
+        };
+        let refused = RefusedObject {
+            object: Arc::new(object),
+            foreign: self.foreign_at(&key),
+            listeners: self.listeners.clone(),
+            file: entry.origin.clone(),
+            reason: reason.to_owned(),
+        };
+        self.refused.insert((entry.source.clone(), key), refused);
+    }
+
+    /// What somebody else has under the key.
+    fn foreign_at(&self, key: &Key) -> Option<Arc<Object>> {
+        let foreign = self.desired.declared().wanted(key) == Wanted::NoOpinion;
+        foreign
+            .then(|| self.belief.held(key).object().cloned())
+            .flatten()
     }
 
     /// Returns how many removals passed that are no replacement.
@@ -262,7 +259,6 @@ impl Keeper {
 
     /// A declaration that another, elder one overrides is shown.
     pub(super) fn look_for_shadows(&mut self, key: &Key) {
-        use super::declared::Wanted;
         let wanted = self.desired.declared().wanted(key);
         for (source, declaration) in self.desired.declared().all(key).to_vec() {
             let shadow = match (&wanted, &declaration.object, &declaration.stance) {

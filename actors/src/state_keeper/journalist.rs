@@ -2,15 +2,15 @@
 //! changes one by one at debug, each warning once and then at most every ten minutes.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     time::{Duration, Instant, SystemTime},
 };
 
 use super::{keeper::FinalVerdict, report::Report, verdict::Verdict};
 use crate::{messages::SourceName, metrics};
 
-const MINUTE: Duration = Duration::from_secs(60);
-const TEN_MINUTES: Duration = Duration::from_secs(600);
+const MINUTE: Duration = Duration::from_mins(1);
+const TEN_MINUTES: Duration = Duration::from_mins(10);
 
 /// Remembers what was said.
 #[derive(Default)]
@@ -19,7 +19,6 @@ pub(super) struct Journalist {
     counting_since: Option<Instant>,
     troubles: BTreeMap<String, (Instant, usize)>,
     ready: bool,
-    told: BTreeSet<String>,
 }
 
 impl Journalist {
@@ -84,30 +83,7 @@ impl Journalist {
                 tracing::info!(why = why.join("; "), "Not ready.");
             }
         }
-        self.say_problems(report);
         self.say_counts();
-    }
-
-    fn say_problems(&mut self, report: &Report) {
-        let mut now = BTreeSet::new();
-        for (source, said) in &report.sources {
-            now.extend(
-                said.refused
-                    .iter()
-                    .chain(&said.shadowed)
-                    .map(|text| format!("{source}: {text}")),
-            );
-            now.extend(said.holds.iter().map(|hold| {
-                format!("{source}: the guard holds the removal of {} objects as {}; put them back, or release the hold", hold.objects, hold.id)
-            }));
-        }
-        for problem in now.difference(&self.told) {
-            tracing::warn!(error = %problem, "A change is not applied.");
-        }
-        for problem in self.told.difference(&now) {
-            tracing::info!(problem = %problem, "A problem is gone.");
-        }
-        self.told = now;
     }
 
     fn say_counts(&mut self) {

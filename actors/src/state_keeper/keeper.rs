@@ -30,6 +30,10 @@ use crate::messages::{DeclareError, Declared, Listing, SourceName};
 
 /// How long a start waits for each directory to speak once.
 const FIRST_WORD: Duration = Duration::from_secs(10);
+/// Time passes for the keeper at least this often.
+const TURN: Duration = Duration::from_secs(1);
+/// How long a disk that cannot be written is left before the next try.
+const DISK_AGAIN: Duration = Duration::from_secs(1);
 /// Steps in one batch: what Sōzu loads fastest lies between 5,000 and 20,000.
 const BATCH: usize = 10_000;
 
@@ -178,6 +182,17 @@ pub(super) enum Doing {
     },
 }
 
+/// What is being written into the accepted sets.
+pub(super) enum Accepting {
+    Nothing,
+    Writing(Arc<Acceptance>),
+    /// It could not be written and is tried again: what is final stays final.
+    Failed {
+        acceptance: Arc<Acceptance>,
+        again: Duration,
+    },
+}
+
 /// A listing whose entries are being written.
 pub(super) struct Appending {
     pub source: SourceName,
@@ -190,7 +205,8 @@ pub(super) struct Appending {
 /// What was refused, so that it is not tried again until something about it changes.
 pub(super) struct RefusedObject {
     pub object: Arc<Object>,
-    pub held: Held,
+    /// What somebody else had under its key.
+    pub foreign: Option<Arc<Object>>,
     pub listeners: Option<Arc<Listeners>>,
     pub file: Option<Arc<PathBuf>>,
     pub reason: String,
@@ -252,8 +268,7 @@ pub struct Keeper {
     pub(super) listings: VecDeque<(Listing, u64, bool)>,
     pub(super) appending: Option<Appending>,
     pub(super) acceptance: Acceptance,
-    pub(super) accepting: Option<Arc<Acceptance>>,
-    pub(super) accept_again: Duration,
+    pub(super) accepting: Accepting,
     pub(super) disk: Option<String>,
 }
 
@@ -297,8 +312,7 @@ impl Keeper {
             listings: VecDeque::new(),
             appending: None,
             acceptance: Acceptance::default(),
-            accepting: None,
-            accept_again: now.at,
+            accepting: Accepting::Nothing,
             disk: None,
             settings,
         };
@@ -318,7 +332,7 @@ impl Keeper {
         tail: Vec<Entry>,
         now: Now,
     ) {
-        declarations.sort_by(|(a, ..), (b, ..)| a.kind().cmp(&b.kind()));
+        declarations.sort_by_key(|(a, ..)| a.kind());
         for (key, source, declaration) in declarations {
             let declared = self
                 .desired
@@ -360,18 +374,13 @@ impl Keeper {
         effects
     }
 
-    /// When [`Event::Tick`] is due at the latest.
+    /// When [`Event::Tick`] is due at the latest: at least once a second.
     pub fn wake_at(&self, now: Now) -> Duration {
-        let busy = !matches!(self.doing, Doing::Nothing);
-        let next = if busy {
-            self.next_read
-        } else {
-            self.pause_until.max(now.at)
-        };
-        let soon = [next, self.next_read, self.accept_again];
-        let due = soon.into_iter().filter(|at| *at > now.at).min();
-        due.unwrap_or(now.at + Duration::from_secs(1))
-            .min(now.at + Duration::from_secs(1))
+        let due = [self.pause_until, self.next_read]
+            .into_iter()
+            .filter(|at| *at > now.at)
+            .min();
+        due.map_or(now.at + TURN, |due| due.min(now.at + TURN))
     }
 
     fn on_sozu(&mut self, now: Now, sozu: Sozu) {
@@ -550,7 +559,12 @@ impl Keeper {
             turned,
             ..
         } = folded;
-        if verdict.is_accepted() {
+        if let Verdict::Refused(reason) = &verdict {
+            self.remember_refusal(&entry, &keys, reason);
+        } else {
+            for key in &keys {
+                self.refused.remove(&(entry.source.clone(), key.clone()));
+            }
             let accepted = turned.into_iter();
             self.acceptance
                 .declarations
@@ -590,30 +604,29 @@ impl Keeper {
     }
 
     fn accept(&mut self, now: Now, effects: &mut Vec<Effect>) {
-        if self.accepting.is_none() && !self.acceptance.is_empty() {
-            self.accepting = Some(Arc::new(std::mem::take(&mut self.acceptance)));
-            self.accept_again = now.at;
-        } else if self.disk.is_none() || now.at < self.accept_again {
-            return;
-        }
-        // Written again after a failure, until it succeeds: what is final stays final.
-        if let Some(acceptance) = &self.accepting
-            && now.at >= self.accept_again
-        {
-            self.accept_again = now.at + Duration::from_secs(3600);
-            effects.push(Effect::Accept(acceptance.clone()));
-        }
+        let acceptance = match &self.accepting {
+            Accepting::Nothing if !self.acceptance.is_empty() => {
+                Arc::new(std::mem::take(&mut self.acceptance))
+            }
+            Accepting::Failed { acceptance, again } if now.at >= *again => acceptance.clone(),
+            _ => return,
+        };
+        self.accepting = Accepting::Writing(acceptance.clone());
+        effects.push(Effect::Accept(acceptance));
     }
 
     fn on_accepted(&mut self, now: Now, result: Result<(), String>) {
+        let Accepting::Writing(acceptance) =
+            std::mem::replace(&mut self.accepting, Accepting::Nothing)
+        else {
+            return;
+        };
         match result {
-            Ok(()) => {
-                self.accepting = None;
-                self.disk = None;
-            }
+            Ok(()) => self.disk = None,
             Err(error) => {
                 self.disk = Some(error);
-                self.accept_again = now.at + Duration::from_secs(1);
+                let again = now.at + DISK_AGAIN;
+                self.accepting = Accepting::Failed { acceptance, again };
             }
         }
     }

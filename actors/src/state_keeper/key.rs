@@ -198,7 +198,9 @@ impl Object {
         Some(match request {
             RequestType::AddCertificate(add) => Object::Certificate(add.clone()),
             RequestType::AddCluster(cluster) => Object::Cluster(cluster.clone()),
-            RequestType::AddBackend(backend) => Object::Backend(backend.clone()),
+            RequestType::AddBackend(backend) | RequestType::AddUnixBackend(backend) => {
+                Object::Backend(backend.clone())
+            }
             RequestType::AddHttpFrontend(front)
             | RequestType::AddHttpFrontendWithHeaderPredicates(front)
             | RequestType::AddHttpFrontendWithSilentClose(front) => {
@@ -343,7 +345,8 @@ impl Object {
     }
 
     /// The object as the database may hold it: without a private key that a file has.
-    pub fn without_private_key(&self) -> Object {
+    #[must_use]
+    pub fn without_private_key(&self) -> Self {
         let mut object = self.clone();
         if let Object::Certificate(add) = &mut object {
             add.certificate.key.clear();
@@ -443,8 +446,13 @@ mod tests {
 
     #[test]
     fn every_object_and_its_removal_stand_under_one_key() {
+        let mut on_a_socket = backend("a", "a-1", 1);
+        if let Object::Backend(backend) = &mut on_a_socket {
+            backend.unix_path = Some("/run/a.sock".to_owned());
+        }
         for object in [
             cluster("a"),
+            on_a_socket,
             backend("a", "a-1", 1),
             http("a", "a.example"),
             tcp("a", "A.example"),

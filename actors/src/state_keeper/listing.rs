@@ -51,7 +51,8 @@ pub fn changes(listing: &Listing, declared: &Declared) -> Changes {
                 declaration.stance == Stance::Present
                     && declaration.origin.as_ref() == Some(&file.path)
                     && declaration.object.as_ref().is_some_and(|known| {
-                        known.same(&object) && !(known.is_keyless() && !object.is_keyless())
+                        let brings_the_key = known.is_keyless() && !object.is_keyless();
+                        known.same(&object) && !brings_the_key
                     })
             });
             listed.insert(key.clone());

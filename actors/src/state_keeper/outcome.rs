@@ -192,13 +192,6 @@ impl Keeper {
                 .insert(key.clone(), format!("Sōzu refuses it: {reason}"));
             return;
         };
-        let entry = self.tail.iter().find(|folded| folded.entry.seq == seq);
-        if let (Some(folded), Wanted::Object(object, source)) =
-            (entry, self.desired.declared().wanted(key))
-        {
-            let file = folded.entry.origin.clone();
-            self.remember_refusal(&source, key, object, file, reason.to_owned());
-        }
         let refused = HashMap::from([(seq, reason.to_owned())]);
         let keys = self.tail.refuse(&refused, &mut self.desired, &self.belief);
         self.mark(keys);

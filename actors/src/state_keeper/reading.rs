@@ -148,7 +148,7 @@ impl Keeper {
             return;
         };
         let pending: HashSet<&Key> = self.tail.iter().flat_map(|folded| &folded.keys).collect();
-        let absent: Vec<Key> = self
+        let mut absent: Vec<Key> = self
             .desired
             .declared()
             .keys()
@@ -156,11 +156,14 @@ impl Keeper {
             .filter(|key| !pending.contains(key))
             .cloned()
             .collect();
+        absent.sort_by_key(Key::kind);
         for key in absent {
             let held = self.belief.held(&key);
             for (source, declaration) in self.desired.declared().all(&key).to_vec() {
-                if let Some(after) = judge_absent(&declaration, &held, &life) {
-                    self.say(&key, &source, after);
+                match judge_absent(&declaration, &held, &life) {
+                    Absence::Stays => {}
+                    Absence::Noted(after) => self.say(&key, &source, Some(after)),
+                    Absence::Ends => self.say(&key, &source, None),
                 }
             }
         }
@@ -210,26 +213,32 @@ impl Keeper {
     }
 }
 
-/// What a source's `Absent` becomes by a read; `None`: it stays as it is. `Some(None)`: it ends.
-fn judge_absent(
-    declaration: &Declaration,
-    held: &Held,
-    life: &Arc<str>,
-) -> Option<Option<Declaration>> {
+/// What a source's `Absent` becomes by a read.
+#[derive(Clone, Debug, PartialEq)]
+enum Absence {
+    /// It stays as it is.
+    Stays,
+    /// It is noted that this life of Sōzu was read without the object.
+    Noted(Declaration),
+    /// It ends: somebody put the object there on purpose.
+    Ends,
+}
+
+fn judge_absent(declaration: &Declaration, held: &Held, life: &Arc<str>) -> Absence {
     let Stance::Absent { at, unseen_in } = &declaration.stance else {
-        return None;
+        return Absence::Stays;
     };
     let seen_gone = unseen_in.as_ref() == Some(life);
     match held {
-        Held::Nothing if !seen_gone => Some(Some(Declaration {
+        Held::Nothing if !seen_gone => Absence::Noted(Declaration {
             stance: Stance::Absent {
                 at: *at,
                 unseen_in: Some(life.clone()),
             },
             ..declaration.clone()
-        })),
-        Held::Object(_) if seen_gone => Some(None),
-        _ => None,
+        }),
+        Held::Object(_) if seen_gone => Absence::Ends,
+        _ => Absence::Stays,
     }
 }
 
@@ -257,19 +266,16 @@ mod tests {
         };
         let held = Held::Object(Arc::new(cluster("a")));
         let this: Arc<str> = "this".into();
+        let noted = Absence::Noted(absent(Some("this")));
         // (seen gone in, held, what becomes of it)
         let table = [
-            (None, Held::Nothing, Some(Some(absent(Some("this"))))),
-            (
-                Some("before"),
-                Held::Nothing,
-                Some(Some(absent(Some("this")))),
-            ),
-            (Some("this"), Held::Nothing, None),
-            (None, held.clone(), None),
-            (Some("before"), held.clone(), None),
-            (Some("this"), held, Some(None)),
-            (Some("this"), Held::Unknown, None),
+            (None, Held::Nothing, noted.clone()),
+            (Some("before"), Held::Nothing, noted),
+            (Some("this"), Held::Nothing, Absence::Stays),
+            (None, held.clone(), Absence::Stays),
+            (Some("before"), held.clone(), Absence::Stays),
+            (Some("this"), held, Absence::Ends),
+            (Some("this"), Held::Unknown, Absence::Stays),
         ];
         for (row, (unseen_in, held, expected)) in table.into_iter().enumerate() {
             assert_eq!(

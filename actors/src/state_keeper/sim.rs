@@ -136,7 +136,7 @@ fn settings(mode: Mode) -> Settings {
             removal_minimum: 50,
         },
         mode,
-        interval: Duration::from_secs(60),
+        interval: Duration::from_mins(1),
         worker_timeout: Duration::from_secs(2),
         max_request_bytes: 1_900_000,
         sources: vec![source()],
@@ -146,7 +146,7 @@ fn settings(mode: Mode) -> Settings {
 fn now(at: Duration) -> Now {
     Now {
         at,
-        wall: SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000) + at,
+        wall: SystemTime::UNIX_EPOCH + Duration::from_hours(500_000) + at,
     }
 }
 
@@ -206,16 +206,13 @@ impl World {
     fn rest(&mut self) {
         let mut quiet = 0;
         while quiet < 30 {
-            match self.pending.pop_front() {
-                Some(effect) => {
-                    quiet = 0;
-                    self.step(effect);
-                }
-                None => {
-                    quiet += 1;
-                    self.at += Duration::from_secs(1);
-                    self.tell(Event::Tick);
-                }
+            if let Some(effect) = self.pending.pop_front() {
+                quiet = 0;
+                self.step(effect);
+            } else {
+                quiet += 1;
+                self.at += Duration::from_secs(1);
+                self.tell(Event::Tick);
             }
             assert!(self.carried_out < 10_000, "the keeper never comes to rest");
         }
@@ -258,7 +255,7 @@ impl World {
                 self.disk.accept(&acceptance);
                 Event::Accepted(Ok(()))
             }
-            Effect::Send(requests) => Event::Sent(self.send(requests)),
+            Effect::Send(requests) => Event::Sent(self.send(&requests)),
             Effect::AskStatus => Event::Status(Ok(vec![(0, true), (1, !self.silent_worker)])),
             Effect::ReadBack => {
                 let took = Duration::from_millis(1);
@@ -272,7 +269,7 @@ impl World {
         })
     }
 
-    fn send(&mut self, requests: Vec<Request>) -> Outcome {
+    fn send(&mut self, requests: &[Request]) -> Outcome {
         let unknown = Outcome::Failed(ExchangeError::Unknown("the connection broke".to_owned()));
         match self.fault.take() {
             Some(Fault::NotSent) => {
@@ -280,17 +277,17 @@ impl World {
             }
             Some(Fault::RequestLost) => return unknown,
             Some(Fault::AnswerLost) => {
-                for request in &requests {
+                for request in requests {
                     let _ = self.sozu.dispatch(request);
                 }
                 return unknown;
             }
             None => {}
         }
-        self.sent.extend(requests.iter().cloned());
+        self.sent.extend(requests.to_vec());
         let alone = requests.len() == 1;
         let mut skipped = 0;
-        for request in &requests {
+        for request in requests {
             let refused = refuses(request).or_else(|| {
                 self.sozu
                     .dispatch(request)
@@ -542,6 +539,27 @@ fn what_somebody_puts_back_on_purpose_is_foreign() {
 }
 
 #[test]
+fn what_our_own_checks_refuse_is_told_and_not_tried_at_every_rescan() {
+    let mut world = World::new(empty_sozu());
+    let mut objects = route("a", 1);
+    objects.push(backend("unknown", "u-1", 2));
+    world.declares(&objects);
+    world.sozu_holds(&route("a", 1));
+    let report = world.report();
+    assert!(
+        report.sources[&source()].refused[0].contains("`unknown`"),
+        "{report:?}"
+    );
+    let entries = world.disk.journal.len();
+    world.declares(&objects);
+    assert_eq!(world.disk.journal.len(), entries);
+    objects.push(cluster("unknown"));
+    objects.push(backend("unknown", "u-2", 3));
+    world.declares(&objects);
+    assert!(world.disk.journal.len() > entries);
+}
+
+#[test]
 fn what_others_change_is_healed() {
     let mut world = World::new(empty_sozu());
     world.declares(&route("a", 1));
@@ -697,7 +715,7 @@ fn a_silent_worker_holds_up_only_until_the_fence_is_over() {
     world.silent_worker = true;
     world.fault = Some(Fault::AnswerLost);
     world.declares(&route("a", 1));
-    world.at += Duration::from_secs(60);
+    world.at += Duration::from_mins(1);
     world.rest();
     world.sozu_holds(&route("a", 1));
     assert!(

@@ -46,11 +46,6 @@ impl Verdict {
             Verdict::Refused(_) => "refused",
         }
     }
-
-    /// Whether the source's declared set takes the entry.
-    pub const fn is_accepted(&self) -> bool {
-        !matches!(self, Verdict::Refused(_))
-    }
 }
 
 /// What Sōzu's side of a key looks like when verdicts are given.
@@ -89,12 +84,11 @@ pub fn settle<'a>(
         } else {
             verdict(folded, place, &last, &settled)
         };
-        match verdict {
-            Some(verdict) => settling.push((place, verdict)),
-            None => {
-                waiting_keys.extend(&folded.keys);
-                waiting_clusters.extend(folded.clusters());
-            }
+        if let Some(verdict) = verdict {
+            settling.push((place, verdict));
+        } else {
+            waiting_keys.extend(&folded.keys);
+            waiting_clusters.extend(folded.clusters());
         }
     }
     settling

@@ -21,11 +21,10 @@ pub async fn until(seen: &mut watch::Receiver<Sozu>, expected: impl Fn(&Sozu) ->
     let waiting = timeout(
         Duration::from_secs(20),
         seen.wait_for(|sozu| expected(sozu)),
-    );
-    match waiting.await {
-        Ok(found) => found.unwrap().clone(),
-        Err(_) => panic!("not seen within 20 s; the pool sees {:?}", *seen.borrow()),
-    }
+    )
+    .await;
+    let found = waiting.map(|found| found.unwrap().clone());
+    found.unwrap_or_else(|_| panic!("not seen within 20 s; the pool sees {:?}", *seen.borrow()))
 }
 
 pub async fn until_here(seen: &mut watch::Receiver<Sozu>) -> sozu_socket::Life {

@@ -19,9 +19,12 @@ use tokio::{
     time::timeout,
 };
 
+/// What is told of the workers, and how often it was.
+type Workers = Arc<Mutex<(Vec<WorkerInfo>, usize)>>;
+
 pub struct Peer {
     calls: mpsc::UnboundedReceiver<Call>,
-    workers: Arc<Mutex<Vec<WorkerInfo>>>,
+    workers: Workers,
     /// Dropping it ends every connection that no test holds, and the listener.
     _serving: JoinSet<()>,
 }
@@ -31,7 +34,7 @@ pub struct Call {
     pub request: Request,
     pub stream: UnixStream,
     again: mpsc::UnboundedSender<Call>,
-    workers: Arc<Mutex<Vec<WorkerInfo>>>,
+    workers: Workers,
 }
 
 impl Peer {
@@ -39,11 +42,7 @@ impl Peer {
         let _ = std::fs::remove_file(path);
         let listener = UnixListener::bind(path).unwrap();
         let (again, calls) = mpsc::unbounded_channel();
-        let workers = Arc::new(Mutex::new(vec![WorkerInfo {
-            id: 0,
-            pid: 1,
-            run_state: 0,
-        }]));
+        let workers = Workers::default();
         let mut serving = JoinSet::new();
         let told = Arc::clone(&workers);
         serving.spawn(async move {
@@ -62,7 +61,7 @@ impl Peer {
 
     /// The next request that is not about the workers.
     pub async fn call(&mut self) -> Call {
-        let call = timeout(Duration::from_secs(60), self.calls.recv()).await;
+        let call = timeout(Duration::from_mins(1), self.calls.recv()).await;
         call.expect("nobody called").unwrap()
     }
 
@@ -72,7 +71,7 @@ impl Peer {
     }
 
     pub fn set_workers(&self, workers: &[(u32, i32)]) {
-        *self.workers.lock().unwrap() = workers
+        self.workers.lock().unwrap().0 = workers
             .iter()
             .map(|&(id, pid)| WorkerInfo {
                 id,
@@ -80,6 +79,20 @@ impl Peer {
                 run_state: 0,
             })
             .collect();
+    }
+
+    /// Waits until it was asked for the workers twice more: the first answer has been understood then.
+    pub async fn asked_twice_more(&self) {
+        let asked = || self.workers.lock().unwrap().1;
+        let before = asked();
+        let asking = async {
+            while asked() < before + 2 {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        timeout(Duration::from_mins(1), asking)
+            .await
+            .expect("not asked");
     }
 }
 
@@ -105,10 +118,17 @@ impl Call {
         tokio::spawn(serve(self.stream, self.again, self.workers));
     }
 
+    /// Reads the next request that comes on the same connection.
+    pub async fn again(&mut self) {
+        let reading = timeout(Duration::from_mins(1), read(&mut self.stream)).await;
+        self.request = reading.expect("nothing came").expect("hung up");
+    }
+
     /// Whether the other side closed the connection: waits for it.
     pub async fn hung_up(&mut self) {
-        let reading = timeout(Duration::from_secs(60), self.stream.read(&mut [0]));
-        assert_eq!(reading.await.expect("still connected").unwrap_or(0), 0);
+        let mut byte = [0];
+        let reading = timeout(Duration::from_mins(1), self.stream.read(&mut byte)).await;
+        assert_eq!(reading.expect("still connected").unwrap_or(0), 0);
     }
 }
 
@@ -131,17 +151,8 @@ fn framed(response: &Response) -> Vec<u8> {
     frame
 }
 
-async fn serve(
-    mut stream: UnixStream,
-    again: mpsc::UnboundedSender<Call>,
-    workers: Arc<Mutex<Vec<WorkerInfo>>>,
-) {
-    while let Ok(length) = stream.read_u64_le().await {
-        let mut payload = vec![0; usize::try_from(length).unwrap() - 8];
-        if stream.read_exact(&mut payload).await.is_err() {
-            return;
-        }
-        let request = Request::decode(payload.as_slice()).unwrap();
+async fn serve(mut stream: UnixStream, again: mpsc::UnboundedSender<Call>, workers: Workers) {
+    while let Some(request) = read(&mut stream).await {
         if !matches!(request.request_type, Some(RequestType::ListWorkers(_))) {
             let call = Call {
                 request,
@@ -152,7 +163,11 @@ async fn serve(
             let _ = again.send(call);
             return;
         }
-        let vec = workers.lock().unwrap().clone();
+        let vec = {
+            let mut told = workers.lock().unwrap();
+            told.1 += 1;
+            told.0.clone()
+        };
         let response = Response {
             status: ResponseStatus::Ok.into(),
             message: String::new(),
@@ -164,4 +179,11 @@ async fn serve(
             return;
         }
     }
+}
+
+async fn read(stream: &mut UnixStream) -> Option<Request> {
+    let length = stream.read_u64_le().await.ok()?;
+    let mut payload = vec![0; usize::try_from(length).unwrap() - 8];
+    stream.read_exact(&mut payload).await.ok()?;
+    Some(Request::decode(payload.as_slice()).unwrap())
 }

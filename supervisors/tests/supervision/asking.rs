@@ -148,12 +148,22 @@ fn a_full_mailbox_makes_callers_wait_and_then_says_that_nothing_was_delivered() 
 
 /// actix alone would take them all: each of its senders has a slot of its own.
 #[test]
-fn many_callers_at_once_are_all_answered_and_never_more_than_fit_wait_inside() {
+fn the_bound_of_a_mailbox_holds_however_many_ask() {
     paused(async {
-        let (tree, puppet, _) = one(spec().mailbox(4), |_| Opening::Ready);
-        let answers = (0..500).map(|_| puppet.ask(Which, LONG));
-        let answers = futures_util::future::join_all(answers).await;
-        assert!(answers.into_iter().all(|answer| answer == Ok(1)));
+        let (tree, puppet, diary) = one(spec().mailbox(4), |_| Opening::Ready);
+        let asking = puppet.clone();
+        let busy =
+            tokio::task::spawn_local(async move { asking.ask(Do::Wait(9 * SECOND), LONG).await });
+        until(|| diary.entries().iter().any(|entry| entry.contains("Wait"))).await;
+        let asked = (0..100).map(|_| puppet.ask(Which, SECOND));
+        let asked = futures_util::future::join_all(asked).await;
+        let count = |error| asked.iter().filter(|answer| **answer == Err(error)).count();
+        assert_eq!(count(AskError::Unknown), 4);
+        assert_eq!(count(AskError::Full), 96);
+        let asked = (0..100).map(|_| puppet.ask(Which, LONG));
+        let asked = futures_util::future::join_all(asked).await;
+        assert!(asked.into_iter().all(|answer| answer == Ok(1)));
+        assert_eq!(busy.await.unwrap(), Ok(1));
         tree.stop().await;
     });
 }

@@ -118,27 +118,32 @@ fn the_crash_loop_of_another_child_parks_it_and_it_is_tried_again_for_ever() {
     });
 }
 
-/// A group that escalates is restarted as a whole; its loop of loops ends the tree.
+/// A group that escalates is restarted as a whole; its loop of loops ends the tree, however long each of them takes.
 #[test]
 fn a_group_escalates_to_its_parent() {
-    paused(async {
-        let mut root = Supervisor::new("root");
-        let outside = add(&mut root, critical("outside"), Opening::Ready);
-        let mut group = Supervisor::new("group").limits(Limits {
-            intensity: 1,
-            ..Limits::default()
+    for (opening, error) in [
+        (Opening::Panic, "in started"),
+        (Opening::Silence, "it was not ready within 30s"),
+    ] {
+        paused(async move {
+            let mut root = Supervisor::new("root");
+            let outside = add(&mut root, critical("outside"), Opening::Ready);
+            let mut group = Supervisor::new("group").limits(Limits {
+                intensity: 1,
+                ..Limits::default()
+            });
+            let sibling = add(&mut group, critical("sibling"), Opening::Ready);
+            let bad = add(&mut group, critical("bad"), opening);
+            root.group(group);
+            let exit = Tree::run(root).end().await;
+            let expected = Exit::Escalated {
+                component: "bad".into(),
+                error: error.into(),
+            };
+            assert_eq!(exit, expected);
+            assert_eq!((outside.count(), sibling.count(), bad.count()), (1, 6, 12));
         });
-        let sibling = add(&mut group, critical("sibling"), Opening::Ready);
-        let bad = add(&mut group, critical("bad"), Opening::Panic);
-        root.group(group);
-        let exit = Tree::run(root).end().await;
-        let expected = Exit::Escalated {
-            component: "bad".into(),
-            error: "in started".into(),
-        };
-        assert_eq!(exit, expected);
-        assert_eq!((outside.count(), sibling.count(), bad.count()), (1, 6, 12));
-    });
+    }
 }
 
 #[test]

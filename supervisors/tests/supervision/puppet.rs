@@ -252,9 +252,11 @@ impl Handler<Do> for Puppet {
                     panic!("in a task of its own")
                 }));
             }
-            Do::PanicInTimer => drop(context.run_later(SECOND, |_, _| panic!("in a timer"))),
+            Do::PanicInTimer => {
+                let _ = context.run_later(SECOND, |_, _| panic!("in a timer"));
+            }
             Do::PanicInSpawned => {
-                drop(context.spawn(async { panic!("in a spawned future") }.into_actor(self)));
+                let _ = context.spawn(async { panic!("in a spawned future") }.into_actor(self));
             }
             Do::Fail => self.reporter.failed("no luck"),
             Do::FailAndStop => {

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use supervisors::{Exit, Spec, State, Supervisor};
+use supervisors::{AskError, Exit, Spec, State, Supervisor};
 use tokio::time::{Instant, sleep};
 
-use crate::puppet::{Closing, Diary, Do, LONG, Opening, Puppet, SECOND, Tree, paused, which};
+use crate::puppet::{
+    Closing, Diary, Do, LONG, Opening, Puppet, SECOND, Tree, Which, paused, which,
+};
 
 fn add(supervisor: &mut Supervisor, name: &'static str, diary: &Diary, closing: Closing) {
     let diary = diary.clone();
@@ -76,6 +78,24 @@ fn who_ignores_the_stop_is_aborted_and_named() {
         // aborted is dropped, without a callback, before the next one is asked
         assert_eq!(order(&diary, " stopped"), ["good"]);
         assert_eq!(order(&diary, " dropped"), ["slow", "stubborn", "good"]);
+    });
+}
+
+#[test]
+fn one_that_is_stopping_takes_no_more_messages() {
+    paused(async {
+        let mut root = Supervisor::new("root");
+        let puppet = root.child(Spec::critical("puppet", "puppet"), |reporter| {
+            Puppet::new(reporter, 1).closing(Closing::After(3 * SECOND))
+        });
+        let tree = Tree::run(root);
+        assert_eq!(which(&puppet).await, 1);
+        let asked = tokio::task::spawn_local(async move {
+            sleep(SECOND).await;
+            puppet.ask(Which, SECOND).await
+        });
+        assert_eq!(tree.stop().await, stopped(&[]));
+        assert_eq!(asked.await.unwrap(), Err(AskError::NotRunning));
     });
 }
 

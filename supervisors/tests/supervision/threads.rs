@@ -5,7 +5,7 @@ use std::time::Duration;
 use actix::System;
 use supervisors::{AskError, Exit, Limits, Ref, Spec, State, Supervisor};
 
-use crate::puppet::{Do, Lives, Opening, Puppet, SECOND, Tree, until, which};
+use crate::puppet::{Diary, Do, Lives, Puppet, SECOND, Tree, Which, until, which};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -72,6 +72,48 @@ fn it_is_restarted_on_a_new_thread_as_any_other() {
     });
 }
 
+/// Eight threads ask without a pause while the actor dies again and again: of what did not kill it nothing is lost.
+#[test]
+fn no_question_is_lost_while_lives_come_and_go() {
+    System::new().block_on(async {
+        let mut root = Supervisor::new("root").limits(Limits {
+            intensity: 1000,
+            ..Limits::default()
+        });
+        let puppet = add(&mut root, own("puppet").mailbox(2));
+        let tree = Tree::run(root);
+        let askers: Vec<_> = (0..8)
+            .map(|_| {
+                let puppet = puppet.clone();
+                std::thread::spawn(move || {
+                    let runtime = tokio::runtime::Builder::new_current_thread()
+                        .enable_all()
+                        .build();
+                    runtime.unwrap().block_on(async move {
+                        for _ in 0..200 {
+                            puppet.ask(Which, PATIENCE).await.unwrap();
+                        }
+                    });
+                })
+            })
+            .collect();
+        let mut deaths = 0;
+        while askers.iter().any(|asker| !asker.is_finished()) {
+            if deaths < 5 {
+                puppet.ask(Do::Panic, PATIENCE).await.unwrap_err();
+                deaths += 1;
+                until(|| ends(&tree) == deaths).await;
+            }
+            tokio::time::sleep(SECOND / 100).await;
+        }
+        for asker in askers {
+            asker.join().unwrap();
+        }
+        assert_eq!(tree.restarts("puppet"), [("panic", deaths)]);
+        tree.stop().await;
+    });
+}
+
 #[test]
 fn a_factory_that_panics_there_counts_as_well() {
     System::new().block_on(async {
@@ -99,7 +141,8 @@ fn one_that_blocks_for_ever_is_left_behind() {
     System::new().block_on(async {
         let mut root = Supervisor::new("root");
         let lives = Lives::default();
-        let count = lives.clone();
+        let diary = Diary::default();
+        let (count, notes) = (lives.clone(), diary.clone());
         let (release, held) = std::sync::mpsc::channel::<()>();
         let held = std::sync::Mutex::new(held);
         let spec = own("puppet")
@@ -110,14 +153,15 @@ fn one_that_blocks_for_ever_is_left_behind() {
             if life == 1 {
                 let _ = held.lock().unwrap().recv();
             }
-            Puppet::new(reporter, life).opening(Opening::Ready)
+            let name = if life == 1 { "old" } else { "new" };
+            Puppet::new(reporter, life).diary(name, &notes)
         });
         let tree = Tree::run(root);
         tree.until_state("puppet", State::Running).await;
         assert_eq!(which(&puppet).await, 2);
         assert_eq!(tree.restarts("puppet"), [("not_ready", 1)]);
         release.send(()).unwrap();
-        // the old life's thread ends by itself, and with it the channel's other end
+        until(|| diary.entries().contains(&"old dropped".to_owned())).await;
         assert_eq!(which(&puppet).await, 2);
         assert_eq!(tree.component("puppet").detail, "life 2");
         assert_eq!(

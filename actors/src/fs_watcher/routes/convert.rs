@@ -119,7 +119,7 @@ fn cluster(
     let frontends = std::mem::take(&mut file.frontends);
     let addresses: Vec<String> = file.backends.iter().map(|b| b.address.clone()).collect();
 
-    let resolver = |name: &str| match resolved.get(name) {
+    let lookup = |name: &str| match resolved.get(name) {
         Some(Ok(found)) => Ok(found.clone()),
         Some(Err(why)) => Err(io::Error::other(why.clone())),
         None => Err(io::Error::other("it was not asked for")),
@@ -127,7 +127,7 @@ fn cluster(
     // That a TCP listener expects the PROXY protocol is not told with its address and protocol.
     let expect_proxy = HashSet::new();
     let mut built = file
-        .to_cluster_config_with(id, &expect_proxy, Some(&resolver))
+        .to_cluster_config_with(id, &expect_proxy, Some(&lookup))
         .map_err(|error| cluster_misfit(id, &addresses, &error))?;
 
     let mut sides = Vec::with_capacity(frontends.len());

@@ -1,7 +1,7 @@
 //! The `routes` reading: plain functions from a file's text to the objects it declares.
 //!
-//! `*.toml` is Sōzu's `[clusters.ID]` ([`document`], then [`convert`]); `*.json` is what
-//! `sozu state save` writes ([`records`]). What several files declare is settled in [`claims`].
+//! `*.toml` is Sōzu's `[clusters.ID]` (`document`, then `convert`); `*.json` is what
+//! `sozu state save` writes (`records`). What several files declare is settled in `claims`.
 
 pub(super) mod claims;
 mod convert;

@@ -620,12 +620,10 @@ fn listeners_of_a_state_file_are_skipped() {
 #[test]
 fn the_first_file_in_path_order_has_what_two_declare() {
     let claim = |name: &str, ids: &[&str]| {
-        let text: String = ids
-            .iter()
-            .map(|id| {
-                format!("[clusters.{id}]\nprotocol = \"http\"\nfrontends = []\nbackends = []\n")
-            })
-            .collect();
+        let table = |id: &&str| {
+            format!("[clusters.{id}]\nprotocol = \"http\"\nfrontends = []\nbackends = []\n")
+        };
+        let text = ids.iter().map(table).collect::<Vec<_>>().concat();
         claims::Claim {
             path: Arc::new(name.into()),
             objects: Arc::new(toml(&text).unwrap()),

@@ -10,7 +10,7 @@ fn listeners() -> Arc<Listeners> {
 /// A scanner that believes the times of files, however young they are.
 fn trusting(directory: &Path) -> Scanner {
     let mut scanner = Scanner::new(directory);
-    scanner.now = || SystemTime::now() + Duration::from_secs(60);
+    scanner.now = || SystemTime::now() + Duration::from_mins(1);
     scanner
 }
 

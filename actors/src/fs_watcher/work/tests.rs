@@ -17,7 +17,7 @@ use crate::{
 
 const DEADLINE: Duration = Duration::from_secs(10);
 /// So seldom that only a kick can be the cause of what a test waits for.
-const NEVER: Duration = Duration::from_secs(3600);
+const NEVER: Duration = Duration::from_hours(1);
 
 /// A keeper that takes everything, unless told otherwise.
 #[derive(Clone)]
@@ -133,7 +133,7 @@ fn watching<F: Future<Output = ()>>(
         directory: directory.to_path_buf(),
         reading: Reading::Routes,
     };
-    let (heard, hears) = mpsc::unbounded_channel();
+    let (heard, ears) = mpsc::unbounded_channel();
     let (said, words) = mpsc::unbounded_channel();
     let (report, reported) = watch::channel(Arc::new(first));
     let answers = Rc::new(RefCell::new(VecDeque::new()));
@@ -145,7 +145,7 @@ fn watching<F: Future<Output = ()>>(
     let mut work = Work::new(config, keeper, reported, say);
     work.pace = pace;
     let watched = Watched {
-        heard: hears,
+        heard: ears,
         words,
         answers,
         report,
@@ -269,9 +269,11 @@ fn what_no_event_tells_is_found_by_the_rescan() {
 #[test]
 fn nothing_is_declared_before_the_listeners_are_known() {
     let root = tempfile::tempdir().unwrap();
+    let dir = root.path().to_path_buf();
+    let inside = dir.clone();
     fs::write(root.path().join("a.toml"), route("a")).unwrap();
     watching(
-        &root.path().to_path_buf(),
+        &dir,
         kicks_only(),
         Report::default(),
         |mut watched| async move {
@@ -289,7 +291,7 @@ fn nothing_is_declared_before_the_listeners_are_known() {
                 ..report()
             };
             watched.report.send(Arc::new(away)).unwrap();
-            fs::write(root.path().join("b.toml"), route("b")).unwrap();
+            fs::write(inside.join("b.toml"), route("b")).unwrap();
             watched.listing_with("cluster b").await;
         },
     );
@@ -404,4 +406,26 @@ fn a_directory_that_is_not_there_yet_is_awaited() {
             watched.listing_with("cluster b").await;
         }
     });
+}
+
+#[test]
+fn a_keeper_that_forgot_the_source_is_told_again() {
+    let root = tempfile::tempdir().unwrap();
+    fs::write(root.path().join("a.toml"), route("a")).unwrap();
+    watching(
+        root.path(),
+        kicks_only(),
+        report(),
+        |mut watched| async move {
+            watched.listing_with("cluster a").await;
+            let one = Word::Running("1 file, 1 object".to_owned());
+            watched.word(|word| *word == one).await;
+            let forgetful = Report {
+                sources: std::collections::BTreeMap::new(),
+                ..report()
+            };
+            watched.report.send(Arc::new(forgetful)).unwrap();
+            watched.listing_with("cluster a").await;
+        },
+    );
 }

@@ -29,9 +29,9 @@ use super::{
 use crate::messages::SourceName;
 
 /// What a source removed is remembered this long.
-const ABSENT_FOR: Duration = Duration::from_secs(30 * 24 * 3600);
+const ABSENT_FOR: Duration = Duration::from_hours(720);
 /// Conclusions of this span are added up by the guard.
-const LATELY: Duration = Duration::from_secs(3600);
+const LATELY: Duration = Duration::from_hours(1);
 
 /// Why the database cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -111,6 +111,7 @@ impl Store {
             .recursive(true)
             .mode(0o700)
             .create(directory)
+            .and_then(|()| fs::set_permissions(directory, fs::Permissions::from_mode(0o700)))
             .map_err(io(directory))?;
         let lock = Lock::take(directory)?;
         let path = directory.join("state.db");

@@ -8,7 +8,7 @@ use crate::state_keeper::{
 };
 
 const LIMITS: Limits = Limits {
-    journal_keep: Duration::from_secs(24 * 3600),
+    journal_keep: Duration::from_hours(24),
     journal_rows: 100,
     dead_letter_rows: 2,
 };
@@ -18,7 +18,7 @@ fn source() -> SourceName {
 }
 
 fn now() -> SystemTime {
-    SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000)
+    SystemTime::UNIX_EPOCH + Duration::from_hours(500_000)
 }
 
 fn entry(seq: u64, admission: Admission) -> Entry {
@@ -122,7 +122,7 @@ fn what_has_expired_goes_and_what_is_not_final_stays() {
         ..Acceptance::default()
     };
     store.accept(&accepted, now()).unwrap();
-    let later = now() + Duration::from_secs(48 * 3600);
+    let later = now() + Duration::from_hours(48);
     let loaded = store.load(later).unwrap();
     assert_eq!(loaded.tail.len(), 1, "what is not final never expires");
     let left: Vec<u64> = store

@@ -15,7 +15,7 @@ use crate::{
     state_keeper::{keeper::Acceptance, log::Entry},
 };
 
-const PRUNE_EVERY: Duration = Duration::from_secs(3600);
+const PRUNE_EVERY: Duration = Duration::from_hours(1);
 
 enum Job {
     Append(Vec<Entry>, (SourceName, u64)),

@@ -4,65 +4,28 @@
 //! path and make its file readable for all. What Sōzu wrote is read through the descriptor that we kept. Everything
 //! here blocks; call it from `spawn_blocking`.
 
+mod error;
+mod names;
+
 use std::{
     fs::{self, DirBuilder, File, Permissions},
     io,
-    os::{
-        fd::OwnedFd,
-        unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt},
-    },
+    os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
-    sync::Mutex,
 };
 
 use nix::{
     fcntl::{OFlag, open, openat},
     sys::stat::Mode,
-    unistd::{Gid, UnlinkatFlags, fchown, geteuid, unlinkat},
+    unistd::{Gid, fchown, geteuid},
 };
 
-/// What a file of ours is called; `.lock` and whatever else lies in the directory is somebody else's.
-const PREFIX: &str = "sozu-socket-";
+pub(crate) use error::DirectoryError;
+use names::{Link, Names};
+
 /// What the directory may be at most: ours alone, or passable for the group that Sōzu is in.
 const ALONE: u32 = 0o700;
 const WITH_GROUP: u32 = 0o710;
-
-/// Why no file can be passed to Sōzu, and what to do.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum DirectoryError {
-    #[error("there is no exchange directory: set one (exchange_directory) to load or save in bulk")]
-    None,
-    #[error("cannot ask whose Sōzu's command socket {} is: {error}; is Sōzu running?", path.display())]
-    Socket { path: PathBuf, error: io::Error },
-    #[error("the exchange directory {} is not usable: {what} failed: {error}; it must be a directory of our own", path.display())]
-    Unusable {
-        path: PathBuf,
-        what: &'static str,
-        error: io::Error,
-    },
-    #[error(
-        "the exchange directory {} belongs to uid {owner}, neither to us nor to Sōzu: chown it to uid {us}, or name another one",
-        path.display()
-    )]
-    Stranger { path: PathBuf, owner: u32, us: u32 },
-    #[error(
-        "the exchange directory {} has mode {mode:04o}, wider than {allowed:04o}, and is not ours: chmod it to {allowed:04o}",
-        path.display()
-    )]
-    Wide {
-        path: PathBuf,
-        mode: u32,
-        allowed: u32,
-    },
-    #[error("cannot give a file in {} the directory's group {gid}: {error}; be a member of that group, of which Sōzu must be one too", path.display())]
-    Group {
-        path: PathBuf,
-        gid: u32,
-        error: io::Error,
-    },
-    #[error("the path {} is not UTF-8, which Sōzu cannot be told", .0.display())]
-    NotText(PathBuf),
-}
 
 /// What a file is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,8 +42,7 @@ pub(crate) struct ExchangeDirectory {
     ours: Option<PathBuf>,
     in_sozu: Option<PathBuf>,
     command_socket: PathBuf,
-    /// Whether the leftovers of an earlier life were removed.
-    cleaned: Mutex<bool>,
+    names: Names,
 }
 
 /// A file in the exchange directory, which goes when this is dropped.
@@ -90,28 +52,6 @@ pub(crate) struct ExchangeFile {
     /// What Sōzu is told.
     pub(crate) path_in_sozu: String,
     pub(crate) link: Link,
-}
-
-/// The name of a file; dropping it removes the name.
-#[derive(Debug)]
-pub(crate) struct Link {
-    directory: OwnedFd,
-    name: String,
-}
-
-impl Drop for Link {
-    fn drop(&mut self) {
-        let removed = unlinkat(
-            &self.directory,
-            self.name.as_str(),
-            UnlinkatFlags::NoRemoveDir,
-        );
-        if let Err(error) = removed
-            && error != nix::Error::ENOENT
-        {
-            tracing::warn!(name = self.name, %error, "A file in the exchange directory could not be removed.");
-        }
-    }
 }
 
 impl ExchangeDirectory {
@@ -124,7 +64,7 @@ impl ExchangeDirectory {
             ours,
             in_sozu,
             command_socket,
-            cleaned: Mutex::new(false),
+            names: Names::new(),
         }
     }
 
@@ -141,27 +81,25 @@ impl ExchangeDirectory {
         let with_group = sozu.uid() != geteuid().as_raw();
 
         let directory = prepare(path, &sozu, with_group)?;
-        self.remove_leftovers(&directory, path)?;
+        self.names
+            .remove_leftovers(&directory, path)
+            .map_err(unusable(path, "removing leftover files"))?;
 
-        let name = format!("{PREFIX}{:032x}", rand::random::<u128>());
+        let link = self
+            .names
+            .take(&directory)
+            .map_err(unusable(path, "keeping it open"))?;
         let flags =
             OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let file = openat(
             &directory,
-            name.as_str(),
+            link.name.as_str(),
             flags,
             Mode::from_bits_truncate(0o600),
         )
         .map_err(io::Error::from)
         .map_err(unusable(path, "making a file in it"))?;
         let file = File::from(file);
-        let link = Link {
-            directory: directory
-                .try_clone()
-                .map(OwnedFd::from)
-                .map_err(unusable(path, "keeping it open"))?,
-            name,
-        };
         if with_group {
             let gid = directory
                 .metadata()
@@ -187,56 +125,24 @@ impl ExchangeDirectory {
             link,
         })
     }
-
-    /// Removes, once, what an earlier life of ours left behind.
-    fn remove_leftovers(&self, directory: &File, path: &Path) -> Result<(), DirectoryError> {
-        let mut cleaned = self
-            .cleaned
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        if *cleaned {
-            return Ok(());
-        }
-        for entry in fs::read_dir(path).map_err(unusable(path, "listing it"))? {
-            let entry = entry.map_err(unusable(path, "listing it"))?;
-            if entry
-                .file_name()
-                .as_encoded_bytes()
-                .starts_with(PREFIX.as_bytes())
-            {
-                unlinkat(
-                    directory,
-                    entry.file_name().as_os_str(),
-                    UnlinkatFlags::NoRemoveDir,
-                )
-                .map_err(io::Error::from)
-                .map_err(unusable(path, "removing a leftover file"))?;
-            }
-        }
-        *cleaned = true;
-        Ok(())
-    }
 }
 
 /// Opens the directory: made if it is missing, tightened if it is ours, else refused when it is wider than it may be.
 fn prepare(path: &Path, sozu: &fs::Metadata, with_group: bool) -> Result<File, DirectoryError> {
     let allowed = if with_group { WITH_GROUP } else { ALONE };
-    let made = make(path)?;
+    let is_new = make(path)?;
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let directory = open(path, flags, Mode::empty())
         .map_err(io::Error::from)
         .map_err(unusable(path, "opening it"))?;
     let directory = File::from(directory);
-    if made && with_group {
-        // a group of which Sōzu is a member; if we are none, only a person can find one
+    if is_new && with_group {
+        // A group of which Sōzu is a member. If we are none it keeps ours: Sōzu may be in that one, or be root; else
+        // it says that it may not use our files, and a person must find a common group.
         let gid = sozu.gid();
-        fchown(&directory, None, Some(Gid::from_raw(gid))).map_err(|error| {
-            DirectoryError::Group {
-                path: path.to_owned(),
-                gid,
-                error: error.into(),
-            }
-        })?;
+        if let Err(error) = fchown(&directory, None, Some(Gid::from_raw(gid))) {
+            tracing::debug!(directory = %path.display(), gid, %error, "The exchange directory keeps our group.");
+        }
     }
 
     let found = directory
@@ -246,6 +152,12 @@ fn prepare(path: &Path, sozu: &fs::Metadata, with_group: bool) -> Result<File, D
     let mode = found.mode() & 0o7777;
     if found.uid() == us {
         if mode & 0o777 != allowed {
+            tracing::debug!(
+                directory = %path.display(),
+                from = format!("{mode:04o}"),
+                to = format!("{allowed:04o}"),
+                "The exchange directory gets the mode that it needs."
+            );
             directory
                 .set_permissions(Permissions::from_mode(allowed))
                 .map_err(unusable(path, "setting its mode"))?;
@@ -316,8 +228,8 @@ mod tests {
     fn of_one_user_the_directory_is_0700_and_files_0600() {
         let (ground, directory) = ground();
         for purpose in [Purpose::Load, Purpose::Save] {
-            let made = directory.create(purpose).unwrap();
-            assert_eq!(mode(Path::new(&made.path_in_sozu)), 0o600);
+            let file = directory.create(purpose).unwrap();
+            assert_eq!(mode(Path::new(&file.path_in_sozu)), 0o600);
         }
         assert_eq!(mode(&ground.path().join("exchange")), 0o700);
     }
@@ -325,9 +237,9 @@ mod tests {
     #[test]
     fn a_file_goes_when_it_is_dropped() {
         let (ground, directory) = ground();
-        let made = directory.create(Purpose::Load).unwrap();
-        assert!(Path::new(&made.path_in_sozu).exists());
-        drop(made);
+        let file = directory.create(Purpose::Load).unwrap();
+        assert!(Path::new(&file.path_in_sozu).exists());
+        drop(file);
         assert_eq!(
             fs::read_dir(ground.path().join("exchange"))
                 .unwrap()
@@ -358,10 +270,23 @@ mod tests {
         assert!(path.join(".lock").exists() && path.join("a-file-of-theirs").exists());
         assert!(!path.join("sozu-socket-0123").exists());
 
-        // later ones are files in use
+        // later ones are files in use, or another pool's
         let in_use = directory.create(Purpose::Load).unwrap();
+        fs::write(path.join("sozu-socket-4567"), "").unwrap();
         drop(directory.create(Purpose::Load).unwrap());
         assert!(Path::new(&in_use.path_in_sozu).exists());
+        assert!(path.join("sozu-socket-4567").exists());
+    }
+
+    #[test]
+    fn what_sozu_makes_under_a_name_that_was_given_up_goes_the_next_time() {
+        let (_ground, directory) = ground();
+        let given_up = directory.create(Purpose::Save).unwrap();
+        let path = given_up.path_in_sozu.clone();
+        drop(given_up);
+        fs::write(&path, "keys").unwrap();
+        drop(directory.create(Purpose::Save).unwrap());
+        assert!(!Path::new(&path).exists());
     }
 
     #[test]
@@ -398,8 +323,8 @@ mod tests {
     fn sozu_is_told_the_path_that_it_sees() {
         let (ground, mut directory) = ground();
         directory.in_sozu = Some("/in/sozu".into());
-        let made = directory.create(Purpose::Load).unwrap();
-        let name = Path::new(&made.path_in_sozu)
+        let file = directory.create(Purpose::Load).unwrap();
+        let name = Path::new(&file.path_in_sozu)
             .strip_prefix("/in/sozu")
             .unwrap();
         assert!(ground.path().join("exchange").join(name).exists());

@@ -1,11 +1,13 @@
 //! The server as its clients see it, over real connections.
 
+mod supervised;
+
 use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
-use actix::{Actor, ActorContext, Context, Handler, Message};
+use actix::{Actor, ActorContext, Context};
 use actix_web::{App, middleware, web};
 use sozu_socket::{Life, Sozu};
-use supervisors::{AskError, Exit, Reporter, Spec, Supervisor};
+use supervisors::{Reporter, Spec, Supervisor};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -40,9 +42,7 @@ fn plant(sozu: &Path) -> (Supervisor, World) {
     let (report, reported) = watch::channel(Arc::default());
     let pool = socket_pool::Config {
         pool: sozu_socket::Builder::new(sozu.join("command.sock"))
-            .connections(1)
-            .worker_timeout(Duration::from_secs(1))
-            .exchange_directory(sozu.join("exchange")),
+            .worker_timeout(Duration::from_secs(1)),
     };
     let scraper = metrics_scraper::Config {
         share_for: Duration::from_secs(1),
@@ -94,10 +94,20 @@ impl World {
 }
 
 async fn ask(address: SocketAddr, method: &str, path: &str) -> (u16, String, String) {
+    ask_with(address, method, path, "").await
+}
+
+/// `headers` are whole lines.
+async fn ask_with(
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &str,
+) -> (u16, String, String) {
     let exchange = async {
         let mut stream = TcpStream::connect(address).await.unwrap();
         let request =
-            format!("{method} {path} HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n");
+            format!("{method} {path} HTTP/1.1\r\nHost: here\r\nConnection: close\r\n{headers}\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.unwrap();
@@ -282,76 +292,6 @@ async fn gone<T>(site: &Arc<T>, before: usize) {
         }
     };
     timeout(PATIENCE, end).await.unwrap();
-}
-
-#[derive(Message)]
-#[rtype(result = "()")]
-struct Crash;
-
-impl Handler<Crash> for HttpServer {
-    type Result = ();
-
-    fn handle(&mut self, _: Crash, _: &mut Context<Self>) {
-        panic!("on purpose")
-    }
-}
-
-#[actix::test]
-async fn under_a_supervisor_it_comes_back_and_says_so() {
-    let directory = tempfile::tempdir().unwrap();
-    let (mut root, world) = plant(directory.path());
-    let address = world.address;
-    let http = root.child(Spec::critical("http_server", "http_server"), world.life);
-    let (stop, stopped) = oneshot::channel::<()>();
-    let tree = actix::spawn(root.run(async {
-        let _ = stopped.await;
-    }));
-    assert_eq!(ask(address, "GET", "/livez").await.0, 200);
-    assert_eq!(http.ask(Crash, PATIENCE).await, Err(AskError::Unknown));
-
-    let back = async {
-        loop {
-            let mut stream = TcpStream::connect(address).await.unwrap();
-            let request = b"GET /health HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n";
-            let mut answer = String::new();
-            // What the ending life had accepted already may be closed by it.
-            let asked = stream.write_all(request).await.is_ok()
-                && stream.read_to_string(&mut answer).await.is_ok();
-            let Some((_, body)) = answer.split_once("\r\n\r\n").filter(|_| asked) else {
-                continue;
-            };
-            let page: serde_json::Value = serde_json::from_str(body).unwrap();
-            let components = page["components"].as_array().unwrap();
-            let me = components
-                .iter()
-                .find(|c| c["name"] == "http_server")
-                .unwrap();
-            if me["state"] == "running" && me["restarts"] == 1 {
-                return;
-            }
-            sleep(Duration::from_millis(10)).await;
-        }
-    };
-    timeout(PATIENCE, back).await.unwrap();
-    let (_, _, body) = ask(address, "GET", "/metrics").await;
-    for line in [
-        "sozu_manager_component_restarts_total{component=\"http_server\",reason=\"panic\"} 1",
-        "sozu_manager_component_state{component=\"http_server\",state=\"running\"} 1",
-        "sozu_manager_component_state{component=\"metrics_scraper\",state=\"running\"} 1",
-        "sozu_manager_component_state{component=\"socket_pool\",state=\"degraded\"} 1",
-        "sozu_up 0",
-    ] {
-        assert!(body.lines().any(|l| l == line), "no {line} in\n{body}");
-    }
-
-    stop.send(()).unwrap();
-    let end = timeout(PATIENCE, tree).await.unwrap().unwrap();
-    assert_eq!(
-        end,
-        Exit::Stopped {
-            survivors: Vec::new()
-        }
-    );
 }
 
 #[actix::test]

@@ -1,0 +1,40 @@
+//! Why no file can be passed to Sōzu.
+
+use std::{io, path::PathBuf};
+
+/// Why no file can be passed to Sōzu, and what to do.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum DirectoryError {
+    #[error("there is no exchange directory: set one (exchange_directory) to load or save in bulk")]
+    None,
+    #[error("cannot ask whose Sōzu's command socket {} is: {error}; is Sōzu running?", path.display())]
+    Socket { path: PathBuf, error: io::Error },
+    #[error("the exchange directory {} is not usable: {what} failed: {error}; it must be a directory of our own", path.display())]
+    Unusable {
+        path: PathBuf,
+        what: &'static str,
+        error: io::Error,
+    },
+    #[error(
+        "the exchange directory {} belongs to uid {owner}, neither to us nor to Sōzu: chown it to uid {us}, or name another one",
+        path.display()
+    )]
+    Stranger { path: PathBuf, owner: u32, us: u32 },
+    #[error(
+        "the exchange directory {} has mode {mode:04o}, wider than {allowed:04o}, and is not ours: chmod it to {allowed:04o}",
+        path.display()
+    )]
+    Wide {
+        path: PathBuf,
+        mode: u32,
+        allowed: u32,
+    },
+    #[error("cannot give a file in {} the directory's group {gid}: {error}; be a member of that group, of which Sōzu must be one too", path.display())]
+    Group {
+        path: PathBuf,
+        gid: u32,
+        error: io::Error,
+    },
+    #[error("the path {} is not UTF-8, which Sōzu cannot be told", .0.display())]
+    NotText(PathBuf),
+}
