@@ -112,7 +112,6 @@ fn keeper(config: &Config) -> state_keeper::Config {
             interval: config.reconcile.interval,
             worker_timeout: config.sozu.worker_timeout,
             max_request_bytes: config.sozu.max_request_bytes,
-            policies: std::collections::HashMap::new(),
             // A bus and what it may do come with the first kind of bus.
             policies: HashMap::new(),
             sources: config
