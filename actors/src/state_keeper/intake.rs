@@ -16,7 +16,7 @@ use crate::messages::{DeclareError, Declared, Listing, SourceName};
 impl Keeper {
     /// Takes the next listing, if none is being written.
     pub(super) fn take_listing(&mut self, now: Now, effects: &mut Vec<Effect>) {
-        while self.appending.is_none() {
+        while self.appending.is_none() && !self.desk.is_writing() {
             let Some((listing, reply, asked_again)) = self.listings.pop_front() else {
                 return;
             };

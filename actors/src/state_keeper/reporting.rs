@@ -102,7 +102,11 @@ impl Keeper {
             let configured = self.settings.sources.contains(source);
             if total > 0 || configured {
                 let report = sources.entry(source.clone()).or_default();
-                report.orphaned = !configured;
+                report.orphaned = if configured {
+                    declared.orphans(source)
+                } else {
+                    total
+                };
                 report.objects = objects
                     .iter()
                     .filter(|(_, n)| **n > 0)
