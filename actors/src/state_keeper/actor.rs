@@ -23,6 +23,7 @@ use super::{
     held::{ReadState, sort_records},
     journalist::Journalist,
     keeper::{Acceptance, Effect, Event, Keeper, Now},
+    persons::Persons,
     report::Report,
     store::{Store, StoreError, Writer},
 };
@@ -55,8 +56,9 @@ pub struct StateKeeper {
     reporter: Reporter,
     began: Instant,
     /// The rules and the writer, once the database is open.
-    open: Option<(Keeper, Writer)>,
+    pub(super) open: Option<(Keeper, Writer)>,
     replies: HashMap<u64, Reply>,
+    pub(super) persons: Persons,
     next_reply: u64,
     tick: Option<SpawnHandle>,
     database_bytes: u64,
@@ -80,6 +82,7 @@ impl StateKeeper {
             began: Instant::now(),
             open: None,
             replies: HashMap::new(),
+            persons: Persons::default(),
             next_reply: 0,
             tick: None,
             database_bytes: 0,
@@ -148,7 +151,7 @@ impl StateKeeper {
         context.spawn(then);
     }
 
-    fn on(&mut self, event: Event, context: &mut Context<Self>) {
+    pub(super) fn on(&mut self, event: Event, context: &mut Context<Self>) {
         let now = self.now();
         let Some((rules, _)) = &mut self.open else {
             return;
@@ -173,6 +176,13 @@ impl StateKeeper {
                     Event::Appended(keeper.written(result))
                 });
             }
+            Effect::AppendOrder(entries) => {
+                let written = self.writer(|writer| writer.append_order(entries));
+                self.then(written, context, |result, keeper| {
+                    Event::OrderAppended(keeper.written(result))
+                });
+            }
+            Effect::Answer(to, answer) => self.persons.answer(to, answer),
             Effect::Accept(acceptance) => {
                 let writing = acceptance.clone();
                 let written = self.writer(|writer| writer.accept(writing));

@@ -34,7 +34,7 @@ const UNSETTLED: usize = 20_000;
 impl Keeper {
     /// Takes what waits, one after the other, while nothing is being written.
     pub(super) fn take_next(&mut self, now: Now, effects: &mut Vec<Effect>) {
-        while self.appending.is_none() {
+        while self.appending.is_none() && !self.desk.is_writing() {
             let Some(mut taking) = self.intake.pop_front() else {
                 return;
             };

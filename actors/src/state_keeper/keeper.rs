@@ -13,6 +13,7 @@ use std::{
 use sozu_command_lib::proto::command::Request;
 use sozu_socket::{ExchangeError, Life, Sozu};
 
+use super::operator::{self, Answer};
 use super::{
     answer::Outcome,
     declared::Declaration,
@@ -29,7 +30,9 @@ use super::{
     report::Listeners,
     verdict::{self, Settled, Verdict},
 };
-use crate::messages::{Changes, DeclareError, Declared, Listing, Position, SourceName, Subscribed};
+use crate::messages::{
+    Changes, DeclareError, Declared, Listing, Order, Position, SourceName, Subscribed,
+};
 
 /// How long a start waits for each directory to speak once.
 const FIRST_WORD: Duration = Duration::from_secs(10);
@@ -127,6 +130,20 @@ pub enum Event {
     Status(Result<Vec<(u32, bool)>, ExchangeError>),
     /// What came back for the last [`Effect::ReadBack`], and how long it took.
     Read(Result<ReadState, ExchangeError>, Duration),
+    /// A person's order; `reply` names who waits for the answer.
+    Order {
+        /// The order.
+        order: Order,
+        /// To whom.
+        reply: u64,
+    },
+    /// The entries of the last [`Effect::AppendOrder`] are on disk, or not.
+    OrderAppended(Result<(), String>),
+    /// Somebody wants to know how Sōzu differs; `reply` names who.
+    Compare {
+        /// To whom.
+        reply: u64,
+    },
     /// Time has passed.
     Tick,
 }
@@ -143,6 +160,10 @@ pub enum Effect {
         /// The source's place.
         mark: Mark,
     },
+    /// Write a person's order to the log, in one transaction, before anything of it is sent.
+    AppendOrder(Vec<Entry>),
+    /// Answer a person.
+    Answer(u64, Answer),
     /// Write verdicts and what they bring into the accepted sets, in one transaction.
     Accept(Arc<Acceptance>),
     /// Send requests: one goes alone, two or more as a file.
@@ -313,6 +334,8 @@ pub struct Keeper {
     pub(super) acceptance: Acceptance,
     pub(super) accepting: Accepting,
     pub(super) disk: Option<String>,
+    /// What persons asked for.
+    pub(super) desk: operator::Desk,
 }
 
 impl Keeper {
@@ -360,6 +383,7 @@ impl Keeper {
             acceptance: Acceptance::default(),
             accepting: Accepting::Nothing,
             disk: None,
+            desk: operator::Desk::default(),
             settings,
         };
         keeper.load(loaded.declarations, loaded.tail, now);
@@ -380,6 +404,7 @@ impl Keeper {
     ) {
         declarations.sort_by_key(|(a, ..)| a.kind());
         for (key, source, declaration) in declarations {
+            let declaration = self.orphan_if_alone(&source, declaration);
             let declared = self
                 .desired
                 .declare(&key, &source, Some(declaration), &self.belief);
@@ -420,16 +445,22 @@ impl Keeper {
             Event::Sent(outcome) => self.on_sent(now, &outcome),
             Event::Status(result) => self.on_status(now, result, &mut effects),
             Event::Read(result, took) => self.on_read(now, result, took),
+            Event::Order { order, reply } => self.desk.orders.push_back((order, reply)),
+            Event::OrderAppended(result) => self.on_order_appended(now, result, &mut effects),
+            Event::Compare { reply } => self.on_compare(now, reply),
             Event::Tick => {}
         }
         self.expire_parked(now.at.saturating_sub(self.last_turn));
         self.last_turn = now.at;
+        self.answer_comparisons(now, &mut effects);
+        self.take_order(now, &mut effects);
         self.take_next(now, &mut effects);
         self.advance(now, &mut effects);
         self.settle();
         self.settle_buses();
         self.complete(now, &mut effects);
         self.accept(now, &mut effects);
+        self.give_receipts(now, &mut effects);
         effects
     }
 
@@ -655,7 +686,8 @@ impl Keeper {
         let at_rest = matches!(self.doing, Doing::Nothing)
             && !self.must_read
             && self.dirty.iter().all(|key| self.is_history(key))
-            && self.appending.is_none();
+            && self.appending.is_none()
+            && !self.desk.is_writing();
         if !at_rest || self.gate(now) != Gate::Open {
             return;
         }
@@ -710,7 +742,10 @@ impl Keeper {
             return;
         };
         match result {
-            Ok(()) => self.disk = None,
+            Ok(()) => {
+                self.disk = None;
+                self.desk.hear(&acceptance);
+            }
             Err(error) => {
                 self.disk = Some(error);
                 let again = now.at + DISK_AGAIN;

@@ -31,8 +31,30 @@ pub enum Admission {
     Conclusion,
     /// Suggested by absence, and held by the guard.
     Held(Arc<str>),
+    /// Said by a person on this host, through the admin socket.
+    Operator(Operator),
     /// Not let in.
     Refused(String),
+}
+
+/// A person's order, and whose.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Operator {
+    /// The user id of the person's process.
+    pub uid: u32,
+    /// What was ordered.
+    pub word: Word,
+}
+
+/// What a person orders of an object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Word {
+    /// What this hold keeps may go.
+    Release(Arc<str>),
+    /// What this hold keeps stays, orphaned.
+    Discard(Arc<str>),
+    /// The orphan goes.
+    Remove,
 }
 
 /// One change that was taken.
@@ -100,9 +122,10 @@ pub enum Provisional {
 }
 
 impl Entry {
-    /// Whether a directory's listing says so. Everything else is an order.
+    /// Whether each object is spoken of by itself: in a directory's listing, and in what a person
+    /// says of what is kept. A bus's order is taken as Sōzu would take it.
     pub fn is_listed(&self) -> bool {
-        self.origin.is_some()
+        self.origin.is_some() || matches!(self.admission, Admission::Operator(_))
     }
 }
 
@@ -359,6 +382,9 @@ fn touch(
         before,
         after: Some(after),
     });
+    if !held {
+        end_orphans(folded, &key, desired, belief)?;
+    }
     release_cluster(folded, &wanted_before, desired, belief)?;
     if held {
         return Ok(Provisional::Final(Verdict::Held));
@@ -453,6 +479,9 @@ fn let_go(
     };
     let stance = match (&entry.admission, key) {
         (Admission::Held(id), _) => Stance::Kept(Why::Hold(id.clone())),
+        (Admission::Operator(operator), _) if matches!(operator.word, Word::Discard(_)) => {
+            Stance::Kept(Why::Orphaned)
+        }
         (_, Key::Cluster(id)) if desired.users(id) > 0 => Stance::Kept(Why::StillUsed),
         _ => absent,
     };
@@ -464,6 +493,33 @@ fn let_go(
         stance,
         ..before.clone()
     })
+}
+
+/// What others have left behind under the key ends: somebody stands for the key again, or has
+/// said that nothing may.
+fn end_orphans(
+    folded: &mut Folded,
+    key: &Key,
+    desired: &mut Desired,
+    belief: &Belief,
+) -> Result<(), String> {
+    let orphans: Vec<(SourceName, Declaration)> = desired
+        .declared()
+        .all(key)
+        .iter()
+        .filter(|(source, says)| *source != folded.entry.source && says.is_orphaned())
+        .cloned()
+        .collect();
+    for (source, before) in orphans {
+        desired.declare(key, &source, None, belief)?;
+        folded.turned.push(Turned {
+            key: key.clone(),
+            source,
+            before: Some(before),
+            after: None,
+        });
+    }
+    Ok(())
 }
 
 /// A cluster that was only kept because others used it goes with its last user.

@@ -10,7 +10,7 @@
 //!
 //! To read in this order: [`key`], [`declared`], [`listing`], [`admit`], [`guard`], [`desired`],
 //! [`log`], [`held`], [`plan`], [`gate`], [`answer`], [`verdict`]; then [`keeper`] with its parts
-//! `intake`, `outcome`, `reading`, `reporting`; then the shell: [`store`], `actor`. Only the shell
+//! `intake`, [`operator`], `outcome`, `reading`, `reporting`; then the shell: [`store`], `actor`, `persons`. Only the shell
 //! knows actix and SQLite.
 
 mod actor;
@@ -31,8 +31,10 @@ pub mod keeper;
 pub mod key;
 pub mod listing;
 pub mod log;
+pub mod operator;
 mod orders;
 mod outcome;
+mod persons;
 pub mod plan;
 pub mod policy;
 mod reading;

@@ -64,8 +64,8 @@ pub struct SourceReport {
     pub shadowed: Vec<String>,
     /// Objects that cannot be sent just now.
     pub unservable: usize,
-    /// Objects whose source left the configuration.
-    pub orphaned: bool,
+    /// Objects that nobody stands for any more.
+    pub orphaned: usize,
     /// When the last change of this source became final.
     pub last_change: Option<SystemTime>,
     /// So far a bus may acknowledge.

@@ -121,10 +121,14 @@ impl Keeper {
             .collect();
         for (source, objects) in declared.objects() {
             let total: usize = objects.values().sum();
-            let configured = self.configured().any(|name| name == source);
+            let configured = self.is_configured(source);
             if total > 0 || configured {
                 let report = sources.entry(source.clone()).or_default();
-                report.orphaned = !configured;
+                report.orphaned = if configured {
+                    declared.orphans(source)
+                } else {
+                    total
+                };
                 report.objects = objects
                     .iter()
                     .filter(|(_, n)| **n > 0)
@@ -172,6 +176,11 @@ impl Keeper {
             .sources
             .iter()
             .chain(self.settings.policies.keys())
+    }
+
+    /// Whether the source is in the configuration.
+    pub(super) fn is_configured(&self, source: &SourceName) -> bool {
+        self.configured().any(|name| name == source)
     }
 
     fn refusals(&self, source: &SourceName) -> Vec<String> {

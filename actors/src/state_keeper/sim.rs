@@ -23,6 +23,7 @@ use super::{
     keeper::{Acceptance, Effect, Event, Keeper, Loaded, Mark, Now, Settings},
     key::{Key, Object},
     log::Entry,
+    operator::Answer,
     policy::Policy,
     report::Report,
     verdict::Verdict,
@@ -102,6 +103,8 @@ impl Disk {
 struct World {
     keeper: Keeper,
     mode: Mode,
+    /// The configured ones, from the next start on.
+    sources: Vec<SourceName>,
     disk: Disk,
     sozu: ConfigState,
     life: u32,
@@ -110,6 +113,7 @@ struct World {
     at: Duration,
     pending: VecDeque<Effect>,
     replies: Vec<Result<Declared, DeclareError>>,
+    answers: Vec<Answer>,
     sent: Vec<Request>,
     carried_out: usize,
     dies_at: Option<usize>,
@@ -193,6 +197,7 @@ impl World {
         let mut world = Self {
             keeper,
             mode,
+            sources: vec![source()],
             disk,
             sozu,
             life: 1,
@@ -201,6 +206,7 @@ impl World {
             at: Duration::ZERO,
             pending: VecDeque::new(),
             replies: Vec::new(),
+            answers: Vec::new(),
             sent: Vec::new(),
             carried_out: 0,
             dies_at: None,
@@ -226,7 +232,11 @@ impl World {
     /// The daemon dies and is started again; what was under way is lost.
     fn dies(&mut self) {
         self.pending.clear();
-        self.keeper = Keeper::new(settings(self.mode), self.disk.load(), now(self.at));
+        let settings = Settings {
+            sources: self.sources.clone(),
+            ..settings(self.mode)
+        };
+        self.keeper = Keeper::new(settings, self.disk.load(), now(self.at));
         self.here();
     }
 
@@ -291,6 +301,18 @@ impl World {
                     }
                 }
                 Event::Appended(Ok(()))
+            }
+            Effect::AppendOrder(_) if self.disk.full => {
+                Event::OrderAppended(Err("no space left".to_owned()))
+            }
+            Effect::AppendOrder(entries) => {
+                let open = entries.into_iter().map(|entry| (entry, None));
+                self.disk.journal.extend(open);
+                Event::OrderAppended(Ok(()))
+            }
+            Effect::Answer(_, answer) => {
+                self.answers.push(answer);
+                return None;
             }
             Effect::Accept(acceptance) => {
                 self.disk.accept(&acceptance);
@@ -486,6 +508,8 @@ fn hold(state: &mut ConfigState, objects: &[Object]) {
         state.dispatch(&object.add()).unwrap();
     }
 }
+
+mod orders;
 
 #[test]
 fn a_route_is_added_changed_and_removed() {

@@ -4,6 +4,7 @@
 //! are the accepted declared sets. `positions` holds each source's place in its stream, or the
 //! device of its directory. `dead_letters` and `holds` are views: the rows say it all.
 
+mod journal;
 mod lock;
 mod rows;
 mod schema;
@@ -21,7 +22,10 @@ use std::{
 use rusqlite::{Connection, OptionalExtension, params};
 
 use self::lock::Lock;
-pub use self::writer::Writer;
+pub use self::{
+    journal::{Filter, Line, read as read_journal},
+    writer::Writer,
+};
 use super::{
     keeper::{Acceptance, Loaded, Mark},
     log::Entry,
@@ -188,6 +192,19 @@ impl Store {
         transaction
             .prepare_cached(sql)?
             .execute(params![source.as_str(), place])?;
+        transaction.commit()?;
+        Ok(())
+    }
+
+    /// Writes a person's order to the log, in one transaction.
+    ///
+    /// # Errors
+    /// If SQLite cannot write; nothing is written then.
+    pub fn append_order(&mut self, entries: &[Entry]) -> Result<(), StoreError> {
+        let transaction = self.connection.transaction()?;
+        for entry in entries {
+            rows::insert_entry(&transaction, entry)?;
+        }
         transaction.commit()?;
         Ok(())
     }

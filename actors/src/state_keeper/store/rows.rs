@@ -19,10 +19,13 @@ use crate::{
         declared::{Declaration, Stance, Why},
         keeper::FinalVerdict,
         key::{Key, Object, key_of},
-        log::{Admission, Entry},
+        log::{Admission, Entry, Operator, Word},
         verdict::Verdict,
     },
 };
+
+/// What the origin of a person's order begins with; the user id follows.
+const UID: &str = "uid ";
 
 /// Milliseconds since 1970.
 pub(super) fn millis(time: SystemTime) -> i64 {
@@ -30,7 +33,7 @@ pub(super) fn millis(time: SystemTime) -> i64 {
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
-fn time(millis: i64) -> SystemTime {
+pub(super) fn time(millis: i64) -> SystemTime {
     UNIX_EPOCH + Duration::from_millis(u64::try_from(millis).unwrap_or(0))
 }
 
@@ -40,6 +43,13 @@ fn path_value(path: Option<&Path>) -> Value {
         None => Value::Null,
         Some((Some(text), _)) => Value::Text(text.to_owned()),
         Some((None, path)) => Value::Blob(path.as_os_str().as_bytes().to_owned()),
+    }
+}
+
+fn uid(origin: &Value) -> Option<u32> {
+    match origin {
+        Value::Text(text) => text.strip_prefix(UID)?.parse().ok(),
+        _ => None,
     }
 }
 
@@ -69,6 +79,15 @@ pub(super) fn insert_entry(transaction: &Transaction<'_>, entry: &Entry) -> Resu
         Admission::Conclusion => ("conclusion", None, None),
         Admission::Held(id) => ("held", Some(id.as_ref()), None),
         Admission::Refused(reason) => ("refused", None, Some(reason.as_str())),
+        Admission::Operator(operator) => match &operator.word {
+            Word::Release(id) => ("released", Some(id.as_ref()), None),
+            Word::Discard(id) => ("discarded", Some(id.as_ref()), None),
+            Word::Remove => ("removed", None, None),
+        },
+    };
+    let origin = match &entry.admission {
+        Admission::Operator(operator) => Value::Text(format!("{UID}{}", operator.uid)),
+        _ => path_value(entry.origin.as_deref().map(PathBuf::as_path)),
     };
     transaction
         .prepare_cached(
@@ -84,7 +103,7 @@ pub(super) fn insert_entry(transaction: &Transaction<'_>, entry: &Entry) -> Resu
             key.as_ref().map(|key| key.kind().name()),
             key.as_ref().map(Key::to_string),
             if adds { "add" } else { "remove" },
-            path_value(entry.origin.as_deref().map(PathBuf::as_path)),
+            origin,
             admission,
             hold,
             reason,
@@ -136,6 +155,7 @@ pub(super) fn set_declaration(
         Stance::Absent { at, unseen_in } => ("absent", None, None, unseen_in.as_deref(), *at),
         Stance::Kept(Why::Hold(id)) => ("kept", Some("hold"), Some(id.as_ref()), None, now),
         Stance::Kept(Why::StillUsed) => ("kept", Some("still_used"), None, None, now),
+        Stance::Kept(Why::Orphaned) => ("kept", Some("orphaned"), None, None, now),
     };
     // What is gone keeps the request that once added it: it is where the key comes from.
     let request = declaration
@@ -211,6 +231,7 @@ fn declaration(row: &Row<'_>) -> Result<Option<(Key, SourceName, Declaration)>, 
         },
         ("kept", Some("hold"), Some(id)) => Stance::Kept(Why::Hold(id.into())),
         ("kept", Some("still_used"), _) => Stance::Kept(Why::StillUsed),
+        ("kept", Some("orphaned"), _) => Stance::Kept(Why::Orphaned),
         _ => return Err(bad("its stance is unknown")),
     };
     let object = match stance {
@@ -250,13 +271,18 @@ pub(super) fn tail(connection: &Connection) -> Result<Vec<Entry>, StoreError> {
         let admission: String = row.get(4)?;
         let (hold, reason): (Option<String>, Option<String>) = (row.get(5)?, row.get(6)?);
         let bytes: Vec<u8> = row.get(7)?;
+        let origin: Value = row.get(3)?;
+        let uid = uid(&origin);
+        let operator = |word| {
+            uid.map(|uid| Admission::Operator(Operator { uid, word }))
+                .ok_or_else(|| bad("its origin names no user"))
+        };
         entries.push(Entry {
             seq,
             source: SourceName::new(&source),
             at: time(row.get(2)?),
             request: Request::decode(bytes.as_slice())
                 .map_err(|_| bad("its request is not one of Sōzu's"))?,
-            origin: path(row.get(3)?),
             position: match row.get::<_, Option<String>>(8)? {
                 Some(text) => Some(
                     text.parse()
@@ -269,9 +295,13 @@ pub(super) fn tail(connection: &Connection) -> Result<Vec<Entry>, StoreError> {
                 ("order", _) => Admission::Order,
                 ("conclusion", _) => Admission::Conclusion,
                 ("held", Some(id)) => Admission::Held(id.into()),
+                ("released", Some(id)) => operator(Word::Release(id.into()))?,
+                ("discarded", Some(id)) => operator(Word::Discard(id.into()))?,
+                ("removed", _) => operator(Word::Remove)?,
                 ("refused", _) => Admission::Refused(reason.unwrap_or_default()),
                 _ => return Err(bad("its admission is unknown")),
             },
+            origin: if uid.is_some() { None } else { path(origin) },
         });
     }
     Ok(entries)

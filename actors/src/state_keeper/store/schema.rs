@@ -29,9 +29,10 @@ CREATE TABLE journal (
     kind       TEXT,             -- of the object
     key        TEXT,             -- of the object
     change     TEXT NOT NULL,    -- 'add' or 'remove'
-    origin     ANY,              -- the file, or the message's id
+    origin     ANY,              -- the file, the message's id, or the operator: 'uid 1000'
     position   TEXT,
-    admission  TEXT NOT NULL,    -- 'order', 'conclusion', 'held', 'refused'
+    admission  TEXT NOT NULL,    -- 'order', 'conclusion', 'held', 'refused'; by an operator:
+                                 -- 'released', 'discarded', 'removed'
     hold       TEXT,
     request    BLOB NOT NULL,    -- Sōzu's protobuf Request, without a private key that a file has
     original   BLOB,             -- a bus's own bytes, of what is not let in
@@ -48,7 +49,7 @@ CREATE TABLE objects (
     key       TEXT NOT NULL,
     source    TEXT NOT NULL,
     stance    TEXT NOT NULL,     -- 'present', 'absent', 'kept'
-    why       TEXT,              -- of 'kept': 'hold', 'still_used'
+    why       TEXT,              -- of 'kept': 'hold', 'still_used', 'orphaned'
     hold      TEXT,
     origin    ANY,
     request   BLOB NOT NULL,     -- the request that adds the object, or that removed it

@@ -5,7 +5,7 @@ use crate::state_keeper::{
     declared::{Declaration, Stance, Why},
     examples::{cluster, http},
     keeper::FinalVerdict,
-    log::Admission,
+    log::{Admission, Operator, Word},
     verdict::Verdict,
 };
 
@@ -59,8 +59,18 @@ fn entries_without_a_verdict_are_the_tail_of_the_next_start() {
         entry(3, Admission::Held("id".into())),
         entry(4, Admission::Refused("no".to_owned())),
     ];
+    let order = |seq, word| Entry {
+        origin: None,
+        ..entry(seq, Admission::Operator(Operator { uid: 1000, word }))
+    };
+    let orders = [
+        order(5, Word::Release("id".into())),
+        order(6, Word::Discard("id".into())),
+        order(7, Word::Remove),
+    ];
     let mut store = open(&directory);
     store.append(&entries, &source(), Mark::Device(7)).unwrap();
+    store.append_order(&orders).unwrap();
     let accepted = Acceptance {
         verdicts: vec![verdict(1, Verdict::Applied)],
         ..Acceptance::default()
@@ -68,8 +78,8 @@ fn entries_without_a_verdict_are_the_tail_of_the_next_start() {
     store.accept(&accepted, now()).unwrap();
     drop(store);
     let loaded = open(&directory).load(now()).unwrap();
-    assert_eq!(loaded.tail, entries[1..]);
-    assert_eq!(loaded.last_seq, 4);
+    assert_eq!(loaded.tail, [&entries[1..], &orders].concat());
+    assert_eq!(loaded.last_seq, 7);
     assert_eq!(loaded.devices, HashMap::from([(source(), 7)]));
     assert_eq!(loaded.removed_lately, HashMap::from([(source(), 1)]));
 }
@@ -116,6 +126,7 @@ fn declared_sets_come_back_as_they_were_accepted() {
     let stances = [
         Stance::Present,
         Stance::Kept(Why::Hold("id".into())),
+        Stance::Kept(Why::Orphaned),
         Stance::Kept(Why::StillUsed),
         Stance::Absent {
             at: now(),

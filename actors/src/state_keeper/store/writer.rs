@@ -22,6 +22,7 @@ const PRUNE_EVERY: Duration = Duration::from_hours(1);
 
 enum Job {
     Append(Vec<Entry>, SourceName, Mark),
+    AppendOrder(Vec<Entry>),
     Accept(Arc<Acceptance>),
 }
 
@@ -55,6 +56,11 @@ impl Writer {
         self.ask(Job::Append(entries, source, mark))
     }
 
+    /// As [`Store::append_order`].
+    pub fn append_order(&self, entries: Vec<Entry>) -> oneshot::Receiver<Written> {
+        self.ask(Job::AppendOrder(entries))
+    }
+
     /// As [`Store::accept`].
     pub fn accept(&self, acceptance: Arc<Acceptance>) -> oneshot::Receiver<Written> {
         self.ask(Job::Accept(acceptance))
@@ -74,6 +80,7 @@ fn write(mut store: Store, jobs: &mpsc::Receiver<(Job, oneshot::Sender<Written>)
         let now = SystemTime::now();
         let result = match job {
             Job::Append(entries, source, mark) => store.append(&entries, &source, mark),
+            Job::AppendOrder(entries) => store.append_order(&entries),
             Job::Accept(acceptance) => store.accept(&acceptance, now),
         };
         let _ = answer.send(result.map(|()| store.bytes()));
