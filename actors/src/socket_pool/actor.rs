@@ -45,7 +45,8 @@ async fn follow(mut pool: watch::Receiver<Sozu>, seen: watch::Sender<Sozu>, repo
     loop {
         let now = pool.borrow_and_update().clone();
         match &now {
-            Sozu::Unasked => reporter.degraded("asks Sōzu", "Sōzu has not answered yet"),
+            // Nothing to say yet: an answer, or that there is none, comes within seconds.
+            Sozu::Unasked => {}
             Sozu::Away { why } => reporter.degraded("Sōzu is away", why.clone()),
             Sozu::Here(_) => reporter.running("Sōzu answers"),
         }

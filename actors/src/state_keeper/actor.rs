@@ -220,7 +220,11 @@ impl StateKeeper {
             Effect::Redelivered(source, count) => metrics::redelivered(&source, count),
             Effect::Restored { took } => {
                 metrics::restoration("new_life", took);
-                tracing::info!(?took, "Sōzu holds all that is wanted, in this life of it.");
+                let seconds = took.as_secs_f64();
+                tracing::info!(
+                    seconds,
+                    "Sōzu holds all that is wanted, in this life of it."
+                );
             }
         }
     }
@@ -280,11 +284,12 @@ impl StateKeeper {
         };
         let mut report = rules.report(now);
         report.database_bytes = self.database_bytes;
-        let (detail, error) = rules.word(now);
+        let word = rules.word(now);
         self.journalist.report(&report);
-        match error {
-            Some(error) => self.reporter.degraded(detail, error),
-            None => self.reporter.running(detail),
+        match word {
+            Some((detail, Some(error))) => self.reporter.degraded(detail, error),
+            Some((detail, None)) => self.reporter.running(detail),
+            None => {}
         }
         self.report.send_if_modified(|last| {
             let news = **last != report;
@@ -317,8 +322,6 @@ impl Actor for StateKeeper {
     type Context = Context<Self>;
 
     fn started(&mut self, context: &mut Context<Self>) {
-        self.reporter
-            .degraded("starting", "the database is being read");
         self.open_database(context);
     }
 }

@@ -33,8 +33,9 @@ impl Keeper {
         }
     }
 
-    /// What the component says of itself, and what is wrong, if anything.
-    pub fn word(&self, now: Now) -> (String, Option<String>) {
+    /// What the component says of itself, and what is wrong, if anything. Nothing until Sōzu has
+    /// answered or was seen to be away.
+    pub fn word(&self, now: Now) -> Option<(String, Option<String>)> {
         let waiting = self.dirty.len() + self.in_flight.len();
         let objects: usize = self
             .desired
@@ -53,9 +54,9 @@ impl Keeper {
         let error = match &self.sozu {
             Sozu::Here(_) => self.disk.clone().map(|disk| format!("the state directory cannot be written: {disk}; free space or mend its permissions")).or_else(|| self.trouble.clone()),
             Sozu::Away { why } => Some(format!("Sōzu is away: {why}")),
-            Sozu::Unasked => Some("Sōzu was not asked yet".to_owned()),
+            Sozu::Unasked => return None,
         };
-        (detail, error)
+        Some((detail, error))
     }
 
     fn condition(&self, now: Now) -> Condition {
