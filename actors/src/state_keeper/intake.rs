@@ -124,8 +124,8 @@ impl Keeper {
             .devices
             .get(source)
             .is_some_and(|known| *known != listing.device);
-        if moved && !changes.gone.is_empty() {
-            let missing = changes.gone.len();
+        let missing = changes.gone.len() + changes.replaced.len();
+        if moved && missing > 0 {
             self.unspoken.remove(source);
             effects.push(Effect::Reply(
                 reply,
@@ -238,7 +238,7 @@ impl Keeper {
             .flatten()
     }
 
-    /// Returns how many removals passed that are no replacement.
+    /// Returns how many removals passed.
     fn judge_removals(
         &mut self,
         now: Now,
@@ -255,25 +255,32 @@ impl Keeper {
             .unwrap_or(0);
         let history = self.histories.entry(source.clone()).or_default();
         history.owned(now.at, owned);
-        let removals = listing::removals(changes);
-        let verdict = guard::judge(
-            &changes.gone,
-            removals,
-            certificates,
-            history,
-            self.settings.bounds,
-            now.at,
-        );
-        let (admission, passed) = match verdict {
-            guard::Verdict::Pass => (Admission::Conclusion, removals),
-            guard::Verdict::Hold(id) => (Admission::Held(id), 0),
-        };
-        for key in &changes.gone {
+        let bounds = self.settings.bounds;
+        let (admission, passed) =
+            match guard::judge(&changes.gone, certificates, history, bounds, now.at) {
+                guard::Verdict::Pass => (Admission::Conclusion, changes.gone.len()),
+                guard::Verdict::Hold(id) => (Admission::Held(id), 0),
+            };
+        // What has come in their place is an order, and so is that they go.
+        self.let_go(now, source, &changes.replaced, &Admission::Order, entries);
+        self.let_go(now, source, &changes.gone, &admission, entries);
+        passed
+    }
+
+    fn let_go(
+        &mut self,
+        now: Now,
+        source: &SourceName,
+        keys: &[Key],
+        admission: &Admission,
+        entries: &mut Vec<Entry>,
+    ) {
+        for key in keys {
             let Some(declaration) = self.desired.declared().get(key, source) else {
                 continue;
             };
             let held_already = matches!(
-                (&declaration.stance, &admission),
+                (&declaration.stance, admission),
                 (Stance::Kept(Why::Hold(known)), Admission::Held(id)) if known == id
             );
             let remove = declaration.object.as_ref().map(|object| object.remove());
@@ -292,7 +299,6 @@ impl Keeper {
                 admission: admission.clone(),
             });
         }
-        passed
     }
 
     /// The entries of a listing are on disk: they are folded. Or they are not: nothing of the

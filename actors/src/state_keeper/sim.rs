@@ -22,7 +22,7 @@ use super::{
     held::sort_records,
     keeper::{Acceptance, Effect, Event, Keeper, Loaded, Mark, Now, Settings},
     key::{Key, Object},
-    log::Entry,
+    log::{Admission, Entry},
     operator::Answer,
     policy::Policy,
     report::Report,
@@ -723,6 +723,29 @@ fn a_large_listing_that_empties_is_held_until_its_objects_return() {
     world.declares(&routes);
     assert!(world.report().sources[&source()].holds.is_empty());
     world.sozu_holds(&routes);
+}
+
+#[test]
+fn backends_that_move_are_no_conclusion_before_and_after_a_restart() {
+    let mut world = World::new(empty_sozu());
+    let fleet = |first: u16| {
+        let mut objects = vec![cluster("a")];
+        objects.extend((0..60).map(|n| backend("a", &format!("a-{n}"), first + n)));
+        [objects, route("b", 9)].concat()
+    };
+    world.declares(&fleet(1000));
+    world.declares(&fleet(2000));
+    world.sozu_holds(&fleet(2000));
+    let conclusions = world
+        .disk
+        .journal
+        .iter()
+        .filter(|(entry, _)| entry.admission == Admission::Conclusion);
+    assert_eq!(
+        conclusions.count(),
+        0,
+        "what the guard adds up after a restart"
+    );
 }
 
 #[test]

@@ -271,9 +271,12 @@ impl Store {
         Ok(())
     }
 
-    /// Size of the database's file in bytes.
+    /// Size of the database on disk in bytes, with what SQLite has still beside it.
     pub fn bytes(&self) -> u64 {
-        fs::metadata(&self.path).map_or(0, |metadata| metadata.len())
+        let size = |name: &str| {
+            fs::metadata(self.path.with_file_name(name)).map_or(0, |metadata| metadata.len())
+        };
+        size("state.db") + size("state.db-wal")
     }
 
     fn meta(&self, name: &str) -> Result<Option<String>, StoreError> {
