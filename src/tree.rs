@@ -8,7 +8,7 @@ use actors::{
     messages::SourceName,
     metrics, metrics_scraper, socket_pool,
     state_keeper::{
-        self, gate::Mode, guard::Bounds, keeper::Settings, report::Report, store::Limits,
+        self, events::Settings, gate::Mode, guard::Bounds, report::Report, store::Limits,
     },
 };
 use sozu_socket::{Builder, Sozu};

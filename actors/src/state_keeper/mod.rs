@@ -20,6 +20,7 @@ mod config;
 pub mod declared;
 pub mod desired;
 pub mod effects;
+pub mod events;
 #[cfg(test)]
 mod examples;
 pub mod gate;

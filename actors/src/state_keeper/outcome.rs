@@ -5,7 +5,8 @@ use std::{collections::HashMap, time::Duration};
 use super::{
     answer::{self, Meaning, Outcome},
     declared::Wanted,
-    keeper::{Doing, Keeper, Now},
+    events::Now,
+    keeper::{Doing, Keeper},
     plan::Step,
 };
 
