@@ -16,18 +16,17 @@ use sozu_socket::{Life, Sozu};
 use super::{
     declared::Declaration,
     desired::Desired,
-    events::{Acceptance, Effect, Event, FinalVerdict, Loaded, Mark, Now, Settings},
-    gate::{Gate, Mode, gate},
+    events::{Acceptance, Effect, Event, Loaded, Mark, Now, Settings},
+    gate::{Gate, gate},
     guard::History,
-    held::{Belief, Held},
+    held::Belief,
     intake::{Taking, Word},
     key::{Key, Object},
-    log::{Entry, Folded, Tail},
+    log::{Entry, Tail},
     operator,
     orders::Bus,
     plan::{self, Need, Step},
     report::Listeners,
-    verdict::{self, Settled, Verdict},
 };
 use crate::messages::{DeclareError, Position, SourceName};
 
@@ -35,8 +34,6 @@ use crate::messages::{DeclareError, Position, SourceName};
 const FIRST_WORD: Duration = Duration::from_secs(10);
 /// Time passes for the keeper at least this often.
 const TURN: Duration = Duration::from_secs(1);
-/// How long a disk that cannot be written is left before the next try.
-const DISK_AGAIN: Duration = Duration::from_secs(1);
 /// Steps in one batch: what Sōzu loads fastest lies between 5,000 and 20,000.
 const BATCH: usize = 10_000;
 
@@ -433,136 +430,6 @@ impl Keeper {
             self.look_for_shadows(&key);
             self.foreign.remove(&key);
             self.dirty.insert(key);
-        }
-    }
-
-    fn settled(&self, key: &Key) -> Settled {
-        let open = self.dirty.contains(key)
-            || self.in_flight.contains(key)
-            || self.doubts.unproven.contains(key)
-            || self.unservable.contains_key(key)
-            || self.belief.held(key) == Held::Unknown;
-        if self.settings.mode == Mode::Observe {
-            Settled::Observed
-        } else if self.doubts.divergent.contains(key) {
-            Settled::Divergent
-        } else if open {
-            Settled::No
-        } else {
-            Settled::Yes
-        }
-    }
-
-    fn settle(&mut self) {
-        let settling = verdict::settle(self.tail.iter(), |key| self.settled(key));
-        if settling.is_empty() {
-            return;
-        }
-        let places: Vec<usize> = settling.iter().map(|(place, _)| *place).collect();
-        let taken = self.tail.take(&places);
-        for (folded, (_, verdict)) in taken.into_iter().zip(settling) {
-            self.conclude(folded, verdict);
-        }
-    }
-
-    fn conclude(&mut self, folded: Folded, verdict: Verdict) {
-        let Folded {
-            entry,
-            keys,
-            turned,
-            ..
-        } = folded;
-        if let Verdict::Refused(reason) = &verdict {
-            self.remember_refusal(&entry, &keys, reason);
-        } else {
-            for key in &keys {
-                self.refused.remove(&(entry.source.clone(), key.clone()));
-            }
-            let accepted = turned.into_iter();
-            self.acceptance
-                .declarations
-                .extend(accepted.map(|turned| (turned.key, turned.source, turned.after)));
-        }
-        self.last_change.insert(entry.source.clone(), entry.at);
-        self.acceptance.verdicts.push(FinalVerdict {
-            seq: entry.seq,
-            source: entry.source,
-            keys,
-            verdict,
-            taken: entry.at,
-        });
-    }
-
-    /// This life of Sōzu is complete once all that can be sent was sent and answered.
-    fn complete(&mut self, now: Now, effects: &mut Vec<Effect>) {
-        let at_rest = matches!(self.doing, Doing::Nothing)
-            && !self.must_read
-            && self.dirty.iter().all(|key| self.is_history(key))
-            && self.appending.is_none()
-            && !self.desk.is_writing();
-        if !at_rest || self.gate(now) != Gate::Open {
-            return;
-        }
-        if !self.complete {
-            self.complete = true;
-            let life: Option<Arc<str>> = self.life.as_ref().map(|life| life.text.clone());
-            let is_news = life != self.complete_life;
-            if is_news {
-                self.acceptance.complete_life.clone_from(&life);
-                self.complete_life = life;
-                effects.push(Effect::Restored {
-                    took: now.at.saturating_sub(self.life_seen),
-                });
-            }
-        }
-    }
-
-    fn accept(&mut self, now: Now, effects: &mut Vec<Effect>) {
-        let acceptance = match &self.accepting {
-            Accepting::Nothing if !self.acceptance.is_empty() => {
-                Arc::new(std::mem::take(&mut self.acceptance))
-            }
-            Accepting::Failed { acceptance, again } if now.at >= *again => acceptance.clone(),
-            _ => return,
-        };
-        self.accepting = Accepting::Writing(acceptance.clone());
-        effects.push(Effect::Accept(acceptance));
-    }
-
-    /// The entries whose verdicts are not on disk yet.
-    pub(super) fn unwritten(&self) -> impl Iterator<Item = u64> + use<> {
-        let writing = match &self.accepting {
-            Accepting::Nothing => None,
-            Accepting::Writing(acceptance) | Accepting::Failed { acceptance, .. } => {
-                Some(acceptance)
-            }
-        };
-        let writing = writing
-            .into_iter()
-            .flat_map(|acceptance| &acceptance.verdicts);
-        let seqs: Vec<u64> = writing
-            .chain(&self.acceptance.verdicts)
-            .map(|verdict| verdict.seq)
-            .collect();
-        seqs.into_iter()
-    }
-
-    fn on_accepted(&mut self, now: Now, result: Result<(), String>) {
-        let Accepting::Writing(acceptance) =
-            std::mem::replace(&mut self.accepting, Accepting::Nothing)
-        else {
-            return;
-        };
-        match result {
-            Ok(()) => {
-                self.disk = None;
-                self.desk.hear(&acceptance);
-            }
-            Err(error) => {
-                self.disk = Some(error);
-                let again = now.at + DISK_AGAIN;
-                self.accepting = Accepting::Failed { acceptance, again };
-            }
         }
     }
 }
