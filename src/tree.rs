@@ -1,6 +1,6 @@
 //! The tree of components, one line per child, and how the configuration becomes their settings.
 
-use std::{net::TcpListener, sync::Arc, time::Duration};
+use std::{collections::HashMap, net::TcpListener, sync::Arc, time::Duration};
 
 use actors::{
     fs_watcher::{self, Reading},
@@ -8,7 +8,7 @@ use actors::{
     messages::SourceName,
     metrics, metrics_scraper, socket_pool,
     state_keeper::{
-        self, gate::Mode, guard::Bounds, keeper::Settings, report::Report, store::Limits,
+        self, events::Settings, gate::Mode, guard::Bounds, report::Report, store::Limits,
     },
 };
 use sozu_socket::{Builder, Sozu};
@@ -118,6 +118,8 @@ fn keeper(config: &Config) -> state_keeper::Config {
             interval: config.reconcile.interval,
             worker_timeout: config.sozu.worker_timeout,
             max_request_bytes: config.sozu.max_request_bytes,
+            // A bus and what it may do come with the first kind of bus.
+            policies: HashMap::new(),
             sources: config
                 .routes
                 .keys()

@@ -1,8 +1,9 @@
 //! What passes between the actors.
 
-use std::{fmt, path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, fmt, num::ParseIntError, path::PathBuf, str::FromStr, sync::Arc};
 
 use actix::Message;
+use serde::Serialize;
 use sozu_command_lib::proto::command::Request;
 use sozu_socket::{Answer, BulkAnswer, ExchangeError, SavedState};
 
@@ -62,6 +63,70 @@ pub enum FileContent {
     Unreadable(String),
 }
 
+/// A place in a bus's stream. Later ones compare greater.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Position {
+    /// Pulsar's ledger; 0 for a bus that has none.
+    pub ledger: u64,
+    /// The entry in the ledger, or the offset in the stream.
+    pub entry: u64,
+    /// The message in a batched entry; -1 in an entry of one message.
+    pub index: i32,
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:{}", self.ledger, self.entry, self.index)
+    }
+}
+
+impl FromStr for Position {
+    type Err = ParseIntError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let mut parts = text.splitn(3, ':');
+        let mut next = || parts.next().unwrap_or("");
+        Ok(Self {
+            ledger: next().parse()?,
+            entry: next().parse()?,
+            index: next().parse()?,
+        })
+    }
+}
+
+/// To the keeper: changes of a bus, in the bus's order. Those at or behind the source's position
+/// are known and skipped.
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "Result<Declared, DeclareError>")]
+pub struct Changes {
+    /// Who sends them.
+    pub source: SourceName,
+    /// In order.
+    pub changes: Vec<BusChange>,
+}
+
+/// One change of a bus.
+#[derive(Clone, Debug)]
+pub struct BusChange {
+    /// Its place.
+    pub position: Position,
+    /// What it asks for, or why that cannot be read.
+    pub request: Result<Request, String>,
+    /// The message's own bytes. What is refused keeps them.
+    pub bytes: Arc<[u8]>,
+}
+
+/// To the keeper: a bus is subscribed, and its topic ended here when it was. Until the source has
+/// come that far it catches up: its history is not replayed into live traffic.
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "Result<Option<Position>, DeclareError>")]
+pub struct Subscribed {
+    /// Whose.
+    pub source: SourceName,
+    /// The last message's place; nothing for an empty topic.
+    pub end: Option<Position>,
+}
+
 /// To the keeper: the source could not list its directory. It declares nothing, and holds up
 /// nothing.
 #[derive(Clone, Debug, Message)]
@@ -97,8 +162,140 @@ pub enum DeclareError {
         /// How many objects are missing.
         missing: usize,
     },
-    /// The keeper has not read its database yet.
+    /// The keeper has not read its database or Sōzu yet.
     #[error("the keeper is starting; it is tried again")]
+    Starting,
+    /// Sōzu is away: a bus keeps its backlog meanwhile.
+    #[error("Sōzu is away; it is tried again")]
+    Away,
+}
+
+/// To the keeper: what a person orders through the admin socket. It passes the guard, and goes
+/// through the log like any other change.
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "Result<Ordered, OrderError>")]
+pub struct Order {
+    /// The user id of the person's process, for the journal.
+    pub uid: u32,
+    /// What is ordered.
+    pub what: What,
+}
+
+/// What a person orders.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum What {
+    /// What this hold keeps may go.
+    Release(Arc<str>),
+    /// What this hold keeps stays, orphaned.
+    Discard(Arc<str>),
+    /// What this source left behind goes.
+    RemoveOrphans(SourceName),
+}
+
+impl fmt::Display for What {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            What::Release(id) => write!(f, "holds release {id}"),
+            What::Discard(id) => write!(f, "holds discard {id}"),
+            What::RemoveOrphans(source) => write!(f, "orphans remove {source}"),
+        }
+    }
+}
+
+/// An order was taken: it is on disk. What became of it so far.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Ordered {
+    /// How many objects it is about.
+    pub objects: usize,
+    /// Final verdicts, with how many objects have each.
+    pub verdicts: BTreeMap<&'static str, usize>,
+    /// How many objects have none yet; they follow by themselves.
+    pub open: usize,
+    /// What those wait for.
+    pub waits_for: Option<String>,
+}
+
+/// Why an order was not taken. Nothing of it counts.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OrderError {
+    /// There is no such hold, or no longer.
+    #[error("there is no hold {0}; `sozu-manager holds list` shows those that there are")]
+    NoSuchHold(Arc<str>),
+    /// The source left nothing behind.
+    #[error(
+        "source {0} left nothing behind; `sozu-manager orphans list` shows the sources that did"
+    )]
+    NoOrphans(SourceName),
+    /// The database cannot be written.
+    #[error(
+        "the state directory cannot be written: {0}; free space or mend its permissions, then try again"
+    )]
+    Disk(String),
+    /// The keeper has not read its database yet.
+    #[error("the keeper is starting; try again")]
+    Starting,
+}
+
+/// To the keeper: every hold, eldest source first.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "Result<Vec<Kept>, OrderError>")]
+pub struct ListHolds;
+
+/// To the keeper: what sources left behind.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "Result<Vec<Kept>, OrderError>")]
+pub struct ListOrphans;
+
+/// Objects that are kept although nobody stands for them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Kept {
+    /// The hold's id; none for orphans.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<Arc<str>>,
+    /// Whose they were.
+    pub source: String,
+    /// How many.
+    pub objects: usize,
+    /// Which.
+    pub keys: Vec<KeyName>,
+}
+
+/// A key as people see it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct KeyName {
+    /// The kind of the object.
+    pub kind: &'static str,
+    /// The key, unique within its kind.
+    pub key: String,
+}
+
+/// To the keeper: how Sōzu differs from what is wanted. Sōzu is read for the answer.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "Result<Vec<Differing>, DiffError>")]
+pub struct Compare;
+
+/// One key under which Sōzu does not hold what is wanted, or holds what is nobody's.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Differing {
+    /// `missing`, `different`, `resurrected`, `divergent` or `foreign`.
+    pub difference: &'static str,
+    /// Which.
+    #[serde(flatten)]
+    pub key: KeyName,
+    /// Whose wish it is.
+    pub source: Option<String>,
+    /// What keeps it from being mended.
+    pub why: Option<String>,
+}
+
+/// Why nothing can be said about the difference.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DiffError {
+    /// Sōzu was not read in time.
+    #[error("what Sōzu holds is not known: {0}")]
+    Unread(String),
+    /// The keeper has not read its database yet.
+    #[error("the keeper is starting; try again")]
     Starting,
 }
 

@@ -24,13 +24,15 @@
 //!   a thread of its own ([`Spec::own_thread`]): it cannot be aborted, but it is cut off and replaced.
 //! - **[`Health`]** can be read from any thread at any time, and shows the word of the present lives only.
 //!
-//! To read it in one sitting: `decide` (what to do after an end; pure), `tend` (the loop), `life` (one life of one child),
-//! `mailbox` and `reference` (how a message gets there and its answer back), `report` and `health` (what is seen from outside).
+//! To read it in one sitting: `decide` (what to do after an end; pure), `tend` and `stop` (the loop), `bond` (what passes
+//! between a supervisor and a life), `life` (one life of one child), `mailbox` and `reference` (how a message gets there and
+//! its answer back), `report` and `health` (what is seen from outside).
 
 #[cfg(not(panic = "unwind"))]
 compile_error!("supervision catches panics: build with panic = \"unwind\"");
 
 mod backoff;
+mod bond;
 mod decide;
 mod health;
 mod life;
@@ -38,6 +40,7 @@ mod mailbox;
 mod reference;
 mod report;
 mod spec;
+mod stop;
 mod supervisor;
 mod tend;
 

@@ -14,7 +14,7 @@ use tokio::sync::{
     oneshot::{self, error::TryRecvError},
 };
 
-use crate::{Reason, life::End};
+use crate::{Reason, bond::End};
 
 /// A message and the way back for its answer, whatever their types.
 pub(crate) type Letter<A> = Box<dyn Open<A> + Send>;
@@ -112,7 +112,8 @@ impl<A: Actor<Context = Context<A>>> ActorFuture<A> for Inbox<A> {
         while !context.waiting() {
             match ready!(self.letters.poll_recv(task)) {
                 Some(letter) => letter.open(actor, context, &self.ends),
-                None => return Poll::Ready(()),
+                // cut off, but not over: an actor without anything to wait for would stop by itself
+                None => return Poll::Pending,
             }
         }
         Poll::Pending

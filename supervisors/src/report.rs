@@ -7,8 +7,8 @@ use tracing::{info, warn};
 
 use crate::{
     Reason, State,
+    bond::{End, News},
     health::Cell,
-    life::{End, News},
 };
 
 /// What a component says of itself; given to each life of a child by its factory. The word of a life that is over

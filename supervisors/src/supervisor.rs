@@ -14,8 +14,10 @@ use tokio::sync::watch;
 
 use crate::{
     Health, Limits, Ref, Reporter, Spec,
+    bond::{Birth, Obituary, Outcome, Start},
     health::{Cell, Entry},
-    life::{ActorChild, Birth, Obituary, Outcome, Start},
+    life::ActorChild,
+    stop,
     tend::{self, Order},
 };
 
@@ -70,8 +72,8 @@ impl Supervisor {
         self
     }
 
-    /// Adds a child; started in this order, stopped in the reverse one. The factory makes each life of it. Its own clones
-    /// of a `Ref` may ask this child long before it runs.
+    /// Adds a child; started in this order, stopped in the reverse one. The factory makes each life of it. The `Ref` may be
+    /// given to others, and asked, long before the child runs.
     pub fn child<A, F>(&mut self, spec: Spec, factory: F) -> Ref<A>
     where
         A: Actor<Context = Context<A>>,
@@ -96,10 +98,10 @@ impl Supervisor {
         let stop_within: Duration = group
             .children
             .iter()
-            .map(|child| child.spec.stop_within + tend::ABORT_WITHIN)
+            .map(|child| child.spec.stop_within + stop::ABORT_WITHIN)
             .sum();
         let spec =
-            Spec::critical(group.name, "group").stop_within(stop_within + tend::ABORT_WITHIN);
+            Spec::critical(group.name, "group").stop_within(stop_within + stop::ABORT_WITHIN);
         let entry = Entry::Group(group.health.clone());
         self.add(spec, entry, Box::new(Group(Arc::new(group))));
     }

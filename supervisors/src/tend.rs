@@ -1,4 +1,4 @@
-//! The loop of a supervisor: hears its children, keeps their time, restarts them, stops them in order.
+//! The loop of a supervisor: hears its children, keeps their time, restarts them.
 
 use std::{future::Future, pin::pin, time::Duration};
 
@@ -6,18 +6,16 @@ use tokio::{
     sync::mpsc,
     time::{Instant, sleep_until},
 };
-use tracing::{error, info, warn};
+use tracing::{error, warn};
 
 use crate::{
     Reason, State, Supervisor,
+    bond::{Birth, End, Event, News, Outcome, What},
     decide::{History, Next, decide},
     health::Entry,
-    life::{Birth, End, Event, News, Outcome, What},
     supervisor::Child,
 };
 
-/// What a child gets to be gone when it is aborted. One that blocks its own thread does not go, and is left behind.
-pub(crate) const ABORT_WITHIN: Duration = Duration::from_secs(1);
 /// The loop turns at least this often, so that its silence means something.
 const TICK: Duration = Duration::from_secs(1);
 
@@ -55,9 +53,9 @@ pub(crate) async fn tend(supervisor: &Supervisor, order: impl Future<Output = Or
     }
 }
 
-struct Tending<'a> {
+pub(crate) struct Tending<'a> {
     supervisor: &'a Supervisor,
-    watched: Vec<Watched>,
+    pub(crate) watched: Vec<Watched>,
     began: Instant,
     /// Kept here too, so that `news` never ends.
     events: mpsc::UnboundedSender<Event>,
@@ -65,11 +63,11 @@ struct Tending<'a> {
 }
 
 /// What the supervisor knows of one child.
-struct Watched {
+pub(crate) struct Watched {
     life: u64,
-    phase: Phase,
+    pub(crate) phase: Phase,
     /// See [`Birth::leash`].
-    leash: Option<mpsc::Sender<()>>,
+    pub(crate) leash: Option<mpsc::Sender<()>>,
     began: Instant,
     history: History,
     /// Since when it ends again and again: from there on nothing was sound.
@@ -77,7 +75,7 @@ struct Watched {
 }
 
 /// Where a child stands. Each phase has at most one time at which something is due.
-enum Phase {
+pub(crate) enum Phase {
     Starting {
         ready_by: Instant,
     },
@@ -105,7 +103,7 @@ impl Phase {
         }
     }
 
-    fn alive(&self) -> bool {
+    pub(crate) fn alive(&self) -> bool {
         !matches!(self, Self::Waiting { .. } | Self::Over)
     }
 }
@@ -131,7 +129,7 @@ impl<'a> Tending<'a> {
         }
     }
 
-    fn child(&self, index: usize) -> &'a Child {
+    pub(crate) fn child(&self, index: usize) -> &'a Child {
         &self.supervisor.children[index]
     }
 
@@ -156,7 +154,7 @@ impl<'a> Tending<'a> {
     }
 
     /// The next event of a present life, or nothing when it is `due`; by then the loop turns at every tick.
-    async fn next(&mut self, due: Option<Instant>) -> Option<Event> {
+    pub(crate) async fn next(&mut self, due: Option<Instant>) -> Option<Event> {
         self.supervisor.health.turned();
         let tick = Instant::now() + TICK;
         let wake = due.map_or(tick, |due| due.min(tick));
@@ -309,9 +307,13 @@ impl<'a> Tending<'a> {
                 "The component ended too often and is parked.",
             ),
             Next::Escalate => {
+                let supervisor = self.supervisor.name;
                 error!(
+                    supervisor,
                     component = name,
-                    reason, error, "The component ended too often: its supervisor gives up."
+                    reason,
+                    error,
+                    "The component ended too often: its supervisor gives up."
                 );
                 watched.phase = Phase::Over;
                 child
@@ -331,76 +333,5 @@ impl<'a> Tending<'a> {
             .entry
             .each(&mut |cell| cell.between(state, format!("starts again in {wait:.1?}")));
         None
-    }
-
-    /// Stops the children one after the other, the last one first; who did not stop in time.
-    async fn stop(&mut self) -> Vec<String> {
-        let mut survivors = Vec::new();
-        for index in (0..self.watched.len()).rev() {
-            self.stop_one(index, &mut survivors).await;
-        }
-        survivors
-    }
-
-    async fn stop_one(&mut self, index: usize, survivors: &mut Vec<String>) {
-        let child = self.child(index);
-        let name = &child.spec.name;
-        let alive = self.watched[index].phase.alive();
-        if alive && let Some(leash) = &self.watched[index].leash {
-            // before it is cut off, which may end it
-            let _ = leash.try_send(());
-        }
-        child.start.cut_off();
-        if alive {
-            if let Entry::Component(cell) = &child.entry {
-                cell.stopping();
-            }
-            if !self.gone(index, child.spec.stop_within, survivors).await {
-                warn!(
-                    component = name,
-                    within_seconds = child.spec.stop_within.as_secs_f64(),
-                    "The component did not stop in time and is aborted."
-                );
-                survivors.push(name.clone());
-                self.watched[index].leash = None;
-                self.gone(index, ABORT_WITHIN, survivors).await;
-            }
-        }
-        self.watched[index].phase = Phase::Over;
-        child
-            .entry
-            .each(&mut |cell| cell.between(State::Stopped, String::new()));
-        info!(component = name, "The component has stopped.");
-    }
-
-    /// Waits until a child is gone. Others that end meanwhile are not restarted any more.
-    async fn gone(&mut self, index: usize, within: Duration, survivors: &mut Vec<String>) -> bool {
-        let until = Instant::now() + within;
-        while self.watched[index].phase.alive() {
-            if let Some(Event {
-                child,
-                what: What::Over(outcome),
-                ..
-            }) = self.next(Some(until)).await
-            {
-                self.watched[child].phase = Phase::Over;
-                match outcome {
-                    Outcome::Stopped { survivors: below } => survivors.extend(below),
-                    Outcome::Ended(End { reason, error }) => {
-                        let component = &self.child(child).spec.name;
-                        warn!(
-                            component,
-                            reason = reason.name(),
-                            error,
-                            "The component ended while the tree stops."
-                        );
-                    }
-                    Outcome::Escalated { .. } | Outcome::Killed => {}
-                }
-            } else if Instant::now() >= until {
-                return false;
-            }
-        }
-        true
     }
 }

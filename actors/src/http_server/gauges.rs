@@ -76,13 +76,7 @@ pub(super) fn of_the_keeper(text: &mut Text, report: &Report) {
     per_source(text, &UNSERVABLE_OBJECTS, report, |source| {
         source.unservable
     });
-    per_source(text, &ORPHANED_OBJECTS, report, |source| {
-        if source.orphaned {
-            source.objects.values().sum()
-        } else {
-            0
-        }
-    });
+    per_source(text, &ORPHANED_OBJECTS, report, |source| source.orphaned);
     per_source(text, &HELD_REMOVALS, report, |source| {
         source.holds.iter().map(|hold| hold.objects).sum()
     });
@@ -178,7 +172,7 @@ mod tests {
         };
         let gone = SourceReport {
             objects: BTreeMap::from([(Kind::Cluster, 1), (Kind::Backend, 1)]),
-            orphaned: true,
+            orphaned: 2,
             ..SourceReport::default()
         };
         Report {

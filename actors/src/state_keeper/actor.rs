@@ -13,21 +13,26 @@ use actix::{
 use sozu_command_lib::proto::command::{
     Request, RunState, Status, request::RequestType, response_content::ContentType,
 };
-use sozu_socket::{Answer, ExchangeError, Sozu};
+use sozu_socket::{ExchangeError, Sozu};
 use supervisors::{AskError, Ref, Reporter};
 use tokio::sync::{oneshot, watch};
 
 use super::{
     Config,
     answer::Outcome,
+    events::{Acceptance, Effect, Event, Now},
     held::{ReadState, sort_records},
     journalist::Journalist,
-    keeper::{Acceptance, Effect, Event, Keeper, Now},
+    keeper::Keeper,
+    persons::Persons,
     report::Report,
     store::{Store, StoreError, Writer},
 };
 use crate::{
-    messages::{Bulk, DeclareError, Declared, Exchange, Listing, NotListed, ReadBack},
+    messages::{
+        Bulk, Changes, DeclareError, Declared, Exchange, Listing, NotListed, Position, ReadBack,
+        Subscribed,
+    },
     metrics,
     socket_pool::SocketPool,
 };
@@ -37,7 +42,11 @@ const POOL_DEADLINE: Duration = Duration::from_mins(10);
 /// How long a database that cannot be opened is left before the next try.
 const OPEN_AGAIN: Duration = Duration::from_secs(1);
 
-type Reply = oneshot::Sender<Result<Declared, DeclareError>>;
+/// Who waits for an answer.
+enum Reply {
+    Declared(oneshot::Sender<Result<Declared, DeclareError>>),
+    GoOn(oneshot::Sender<Result<Option<Position>, DeclareError>>),
+}
 
 /// The state keeper.
 pub struct StateKeeper {
@@ -48,8 +57,9 @@ pub struct StateKeeper {
     reporter: Reporter,
     began: Instant,
     /// The rules and the writer, once the database is open.
-    open: Option<(Keeper, Writer)>,
+    pub(super) open: Option<(Keeper, Writer)>,
     replies: HashMap<u64, Reply>,
+    pub(super) persons: Persons,
     next_reply: u64,
     tick: Option<SpawnHandle>,
     database_bytes: u64,
@@ -73,6 +83,7 @@ impl StateKeeper {
             began: Instant::now(),
             open: None,
             replies: HashMap::new(),
+            persons: Persons::default(),
             next_reply: 0,
             tick: None,
             database_bytes: 0,
@@ -141,7 +152,7 @@ impl StateKeeper {
         context.spawn(then);
     }
 
-    fn on(&mut self, event: Event, context: &mut Context<Self>) {
+    pub(super) fn on(&mut self, event: Event, context: &mut Context<Self>) {
         let now = self.now();
         let Some((rules, _)) = &mut self.open else {
             return;
@@ -156,12 +167,23 @@ impl StateKeeper {
 
     fn carry_out(&mut self, effect: Effect, context: &mut Context<Self>) {
         match effect {
-            Effect::Append { entries, device } => {
-                let written = self.writer(|writer| writer.append(entries, device));
+            Effect::Append {
+                entries,
+                source,
+                mark,
+            } => {
+                let written = self.writer(move |writer| writer.append(entries, source, mark));
                 self.then(written, context, |result, keeper| {
                     Event::Appended(keeper.written(result))
                 });
             }
+            Effect::AppendOrder(entries) => {
+                let written = self.writer(|writer| writer.append_order(entries));
+                self.then(written, context, |result, keeper| {
+                    Event::OrderAppended(keeper.written(result))
+                });
+            }
+            Effect::Answer(to, answer) => self.persons.answer(to, answer),
             Effect::Accept(acceptance) => {
                 let writing = acceptance.clone();
                 let written = self.writer(|writer| writer.accept(writing));
@@ -185,12 +207,18 @@ impl StateKeeper {
                 let state = read_back(self.pool.clone());
                 self.then(state, context, |(state, took), _| Event::Read(state, took));
             }
+            // Whoever went away meanwhile asks again.
             Effect::Reply(to, result) => {
-                if let Some(reply) = self.replies.remove(&to) {
-                    // A watcher that went away lists again.
+                if let Some(Reply::Declared(reply)) = self.replies.remove(&to) {
                     let _ = reply.send(result);
                 }
             }
+            Effect::GoOn(to, result) => {
+                if let Some(Reply::GoOn(reply)) = self.replies.remove(&to) {
+                    let _ = reply.send(result);
+                }
+            }
+            Effect::Redelivered(source, count) => metrics::redelivered(&source, count),
             Effect::Restored { took } => {
                 metrics::restoration("new_life", took);
                 let seconds = took.as_secs_f64();
@@ -299,19 +327,58 @@ impl Actor for StateKeeper {
     }
 }
 
-impl Handler<Listing> for StateKeeper {
-    type Result = ResponseFuture<Result<Declared, DeclareError>>;
+type Answer<T> = ResponseFuture<Result<T, DeclareError>>;
 
-    fn handle(&mut self, listing: Listing, context: &mut Context<Self>) -> Self::Result {
+impl StateKeeper {
+    /// Takes what a source says as an event, and promises the answer that an effect will bring.
+    fn hear<T: 'static>(
+        &mut self,
+        context: &mut Context<Self>,
+        reply: impl FnOnce(oneshot::Sender<Result<T, DeclareError>>) -> Reply,
+        event: impl FnOnce(u64) -> Event,
+    ) -> Answer<T> {
         if self.open.is_none() {
             return Box::pin(async { Err(DeclareError::Starting) });
         }
         let (sender, receiver) = oneshot::channel();
-        let reply = self.next_reply;
+        let number = self.next_reply;
         self.next_reply += 1;
-        self.replies.insert(reply, sender);
-        self.on(Event::Listing { listing, reply }, context);
+        self.replies.insert(number, reply(sender));
+        self.on(event(number), context);
         Box::pin(async move { receiver.await.unwrap_or(Err(DeclareError::Starting)) })
+    }
+}
+
+impl Handler<Listing> for StateKeeper {
+    type Result = Answer<Declared>;
+
+    fn handle(&mut self, listing: Listing, context: &mut Context<Self>) -> Self::Result {
+        self.hear(context, Reply::Declared, |reply| Event::Listing {
+            listing,
+            reply,
+        })
+    }
+}
+
+impl Handler<Changes> for StateKeeper {
+    type Result = Answer<Declared>;
+
+    fn handle(&mut self, changes: Changes, context: &mut Context<Self>) -> Self::Result {
+        self.hear(context, Reply::Declared, |reply| Event::Changes {
+            changes,
+            reply,
+        })
+    }
+}
+
+impl Handler<Subscribed> for StateKeeper {
+    type Result = Answer<Option<Position>>;
+
+    fn handle(&mut self, subscribed: Subscribed, context: &mut Context<Self>) -> Self::Result {
+        self.hear(context, Reply::GoOn, |reply| Event::Subscribed {
+            subscribed,
+            reply,
+        })
     }
 }
 
@@ -343,7 +410,10 @@ async fn send(pool: Ref<SocketPool>, mut requests: Vec<Request>) -> Outcome {
     }
 }
 
-async fn exchange(pool: &Ref<SocketPool>, request: Request) -> Result<Answer, ExchangeError> {
+async fn exchange(
+    pool: &Ref<SocketPool>,
+    request: Request,
+) -> Result<sozu_socket::Answer, ExchangeError> {
     asked(pool.ask(Exchange(request), POOL_DEADLINE).await)
 }
 

@@ -2,7 +2,8 @@
 //!
 //! Each source says of a key [`Stance::Present`], [`Stance::Absent`] or [`Stance::Kept`]. What is
 //! wanted of the key is derived from that, never stored: the object of the eldest source that
-//! says Present or Kept; else nothing, if some source says Absent; else there is no opinion.
+//! says Present or Kept (an orphan counts as the youngest); else nothing, if some source says
+//! Absent; else there is no opinion.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -38,6 +39,9 @@ pub enum Why {
     Hold(Arc<str>),
     /// Others still have frontends or backends in the cluster.
     StillUsed,
+    /// Nobody stands for it any more: its source left the configuration, or a person decided that
+    /// it stays. Until another source says something of the key, or a person removes it.
+    Orphaned,
 }
 
 /// One source's word on one key.
@@ -54,8 +58,13 @@ pub struct Declaration {
 }
 
 impl Declaration {
+    /// Whether nobody stands for the object any more.
+    pub fn is_orphaned(&self) -> bool {
+        self.stance == Stance::Kept(Why::Orphaned)
+    }
+
     /// The object, if the declaration stands for one.
-    fn standing(&self) -> Option<&Arc<Object>> {
+    pub fn standing(&self) -> Option<&Arc<Object>> {
         match self.stance {
             Stance::Present | Stance::Kept(_) => self.object.as_ref(),
             Stance::Absent { .. } => None,
@@ -67,6 +76,7 @@ impl Declaration {
 #[derive(Default)]
 struct Count {
     stands: bool,
+    orphaned: bool,
     hold: Option<Arc<str>>,
 }
 
@@ -74,6 +84,7 @@ impl Count {
     fn of(declaration: &Declaration) -> Self {
         Self {
             stands: declaration.standing().is_some(),
+            orphaned: declaration.is_orphaned(),
             hold: match &declaration.stance {
                 Stance::Kept(Why::Hold(id)) => Some(id.clone()),
                 _ => None,
@@ -99,6 +110,7 @@ pub struct Declared {
     keys: HashMap<Key, Vec<(SourceName, Declaration)>>,
     objects: BTreeMap<SourceName, BTreeMap<Kind, usize>>,
     holds: BTreeMap<SourceName, BTreeMap<Arc<str>, usize>>,
+    orphans: BTreeMap<SourceName, usize>,
 }
 
 impl Declared {
@@ -150,9 +162,10 @@ impl Declared {
         let eldest = says
             .iter()
             .filter_map(|(source, declaration)| {
-                Some((declaration.since, source, declaration.standing()?))
+                let age = (declaration.is_orphaned(), declaration.since);
+                Some((age, source, declaration.standing()?))
             })
-            .min_by_key(|(since, ..)| *since);
+            .min_by_key(|(age, ..)| *age);
         match eldest {
             Some((_, source, object)) => Wanted::Object(object.clone(), source.clone()),
             None if says.is_empty() => Wanted::NoOpinion,
@@ -187,6 +200,9 @@ impl Declared {
                     .or_default(),
             );
         }
+        if count.orphaned {
+            turn(self.orphans.entry(source.clone()).or_default());
+        }
         if let Some(id) = &count.hold {
             let holds = self.holds.entry(source.clone()).or_default();
             turn(holds.entry(id.clone()).or_default());
@@ -198,6 +214,11 @@ impl Declared {
     pub fn holds(&self, source: &SourceName) -> impl Iterator<Item = (&Arc<str>, usize)> {
         let holds = self.holds.get(source).into_iter().flatten();
         holds.map(|(id, objects)| (id, *objects))
+    }
+
+    /// How many objects `source` has left behind.
+    pub fn orphans(&self, source: &SourceName) -> usize {
+        self.orphans.get(source).copied().unwrap_or(0)
     }
 
     /// How many objects each source stands for, by kind.
@@ -243,6 +264,7 @@ mod tests {
         let key = cluster("a").key().unwrap();
         let (x, y) = (SourceName::new("x"), SourceName::new("y"));
         let hold = Stance::Kept(Why::Hold("h".into()));
+        let orphaned = || Stance::Kept(Why::Orphaned);
         let present = |since, sticky| Some(says(Stance::Present, since, sticky));
         let gone = |since| Some(says(absent(), since, true));
         let owned_by = |name: &str| Err(name.to_owned());
@@ -254,6 +276,12 @@ mod tests {
             (present(2, true), present(1, false), owned_by("y")),
             (gone(1), present(2, false), owned_by("y")),
             (Some(says(hold, 1, true)), present(2, false), owned_by("x")),
+            (Some(says(orphaned(), 1, true)), None, owned_by("x")),
+            (
+                Some(says(orphaned(), 1, true)),
+                present(2, false),
+                owned_by("y"),
+            ),
             (gone(1), gone(2), Ok(Wanted::Nothing)),
         ];
         for (row, (x_says, y_says, expected)) in table.into_iter().enumerate() {

@@ -6,9 +6,10 @@ use sozu_socket::Sozu;
 
 use super::{
     declared::Wanted,
+    events::Now,
     gate::{Gate, Mode},
     held::Held,
-    keeper::{Doing, Keeper, Now},
+    keeper::{Doing, Keeper},
     key::Key,
     report::{Condition, Difference, Hold, Report, SourceReport},
 };
@@ -21,7 +22,9 @@ impl Keeper {
     /// The snapshot for the rest of the program.
     pub fn report(&self, now: Now) -> Report {
         Report {
-            conditions: vec![self.condition(now)],
+            conditions: std::iter::once(self.condition(now))
+                .chain(self.caught_up())
+                .collect(),
             listeners: self.listeners.clone(),
             sources: self.sources(),
             drift: self.drift(),
@@ -71,6 +74,28 @@ impl Keeper {
         Condition { name, state }
     }
 
+    /// Each bus has to have caught up once in the life of the database.
+    fn caught_up(&self) -> Option<Condition> {
+        let missing: Vec<&str> = self
+            .buses
+            .iter()
+            .filter(|(_, bus)| !bus.caught_up_once)
+            .map(|(source, _)| source.as_str())
+            .collect();
+        let state = if missing.is_empty() || self.settings.mode == Mode::Observe {
+            Ok(())
+        } else {
+            Err(format!(
+                "{} has not caught up with its topic yet",
+                missing.join(", ")
+            ))
+        };
+        (!self.buses.is_empty()).then_some(Condition {
+            name: "caught_up",
+            state,
+        })
+    }
+
     fn why_incomplete(&self, now: Now) -> String {
         if let Gate::Closed(why) = self.gate(now) {
             return match &self.trouble {
@@ -93,17 +118,19 @@ impl Keeper {
     fn sources(&self) -> BTreeMap<SourceName, SourceReport> {
         let declared = self.desired.declared();
         let mut sources: BTreeMap<SourceName, SourceReport> = self
-            .settings
-            .sources
-            .iter()
+            .configured()
             .map(|source| (source.clone(), SourceReport::default()))
             .collect();
         for (source, objects) in declared.objects() {
             let total: usize = objects.values().sum();
-            let configured = self.settings.sources.contains(source);
+            let configured = self.is_configured(source);
             if total > 0 || configured {
                 let report = sources.entry(source.clone()).or_default();
-                report.orphaned = !configured;
+                report.orphaned = if configured {
+                    declared.orphans(source)
+                } else {
+                    total
+                };
                 report.objects = objects
                     .iter()
                     .filter(|(_, n)| **n > 0)
@@ -128,6 +155,13 @@ impl Keeper {
                 .collect();
             report.refused = self.refusals(source);
             report.last_change = self.last_change.get(source).copied();
+            report.settled = self.settled_position(source);
+            report.caught_up = self.is_caught_up(source);
+            report.parked = self
+                .tail
+                .iter()
+                .filter(|folded| folded.is_parked() && folded.entry.source == *source)
+                .count();
         }
         for key in self.unservable.keys() {
             if let Wanted::Object(_, owner) = declared.wanted(key)
@@ -137,6 +171,18 @@ impl Keeper {
             }
         }
         sources
+    }
+
+    fn configured(&self) -> impl Iterator<Item = &SourceName> {
+        self.settings
+            .sources
+            .iter()
+            .chain(self.settings.policies.keys())
+    }
+
+    /// Whether the source is in the configuration.
+    pub(super) fn is_configured(&self, source: &SourceName) -> bool {
+        self.configured().any(|name| name == source)
     }
 
     fn refusals(&self, source: &SourceName) -> Vec<String> {

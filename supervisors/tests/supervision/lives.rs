@@ -166,6 +166,34 @@ fn a_life_is_ready_by_its_first_word_and_says_more_later() {
     });
 }
 
+/// A life that is not ready in time is aborted then and there, not only left alone.
+#[test]
+fn one_that_is_never_ready_is_dropped_when_its_time_is_over() {
+    paused(async {
+        let diary = Diary::default();
+        let (lives, notes) = (Lives::default(), diary.clone());
+        let mut root = Supervisor::new("root");
+        root.child(Spec::critical("puppet", "puppet"), move |reporter| {
+            let life = lives.next();
+            let opening = if life == 1 {
+                Opening::Silence
+            } else {
+                Opening::Ready
+            };
+            Puppet::new(reporter, life)
+                .opening(opening)
+                .diary("puppet", &notes)
+        });
+        let before = tokio::time::Instant::now();
+        let tree = Tree::run(root);
+        until(|| diary.entries().contains(&"puppet dropped".to_owned())).await;
+        assert!(before.elapsed() < 31 * SECOND);
+        tree.until_state("puppet", State::Running).await;
+        assert_eq!(tree.restarts("puppet"), [("not_ready", 1)]);
+        tree.stop().await;
+    });
+}
+
 /// What an old life still says, from a task that outlived it, does not count.
 #[test]
 fn the_word_of_an_old_life_changes_nothing() {
@@ -178,9 +206,14 @@ fn the_word_of_an_old_life_changes_nothing() {
             Puppet::new(reporter, lives.next())
         });
         let tree = Tree::run(root);
-        puppet.ask(Do::Panic, LONG).await.unwrap_err();
-        assert_eq!(which(&puppet).await, 2);
+        tree.until_state("puppet", State::Running).await;
         let old = kept.lock().unwrap()[0].clone();
+        puppet.ask(Do::Panic, LONG).await.unwrap_err();
+        // between two lives as well
+        until(|| !tree.restarts("puppet").is_empty()).await;
+        old.running("ghost");
+        assert_ne!(tree.component("puppet").detail, "ghost");
+        assert_eq!(which(&puppet).await, 2);
         old.degraded("ghost", "ghost");
         old.failed("ghost");
         tokio::time::sleep(SECOND).await;

@@ -17,12 +17,15 @@ use crate::{
     messages::SourceName,
     state_keeper::{
         declared::{Declaration, Stance, Why},
-        keeper::FinalVerdict,
+        events::FinalVerdict,
         key::{Key, Object, key_of},
-        log::{Admission, Entry},
+        log::{Admission, Entry, Operator, Word},
         verdict::Verdict,
     },
 };
+
+/// What the origin of a person's order begins with; the user id follows.
+const UID: &str = "uid ";
 
 /// Milliseconds since 1970.
 pub(super) fn millis(time: SystemTime) -> i64 {
@@ -30,7 +33,7 @@ pub(super) fn millis(time: SystemTime) -> i64 {
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
-fn time(millis: i64) -> SystemTime {
+pub(super) fn time(millis: i64) -> SystemTime {
     UNIX_EPOCH + Duration::from_millis(u64::try_from(millis).unwrap_or(0))
 }
 
@@ -40,6 +43,13 @@ fn path_value(path: Option<&Path>) -> Value {
         None => Value::Null,
         Some((Some(text), _)) => Value::Text(text.to_owned()),
         Some((None, path)) => Value::Blob(path.as_os_str().as_bytes().to_owned()),
+    }
+}
+
+fn uid(origin: &Value) -> Option<u32> {
+    match origin {
+        Value::Text(text) => text.strip_prefix(UID)?.parse().ok(),
+        _ => None,
     }
 }
 
@@ -69,12 +79,22 @@ pub(super) fn insert_entry(transaction: &Transaction<'_>, entry: &Entry) -> Resu
         Admission::Conclusion => ("conclusion", None, None),
         Admission::Held(id) => ("held", Some(id.as_ref()), None),
         Admission::Refused(reason) => ("refused", None, Some(reason.as_str())),
+        Admission::Operator(operator) => match &operator.word {
+            Word::Release(id) => ("released", Some(id.as_ref()), None),
+            Word::Discard(id) => ("discarded", Some(id.as_ref()), None),
+            Word::Remove => ("removed", None, None),
+        },
+    };
+    let origin = match &entry.admission {
+        Admission::Operator(operator) => Value::Text(format!("{UID}{}", operator.uid)),
+        _ => path_value(entry.origin.as_deref().map(PathBuf::as_path)),
     };
     transaction
         .prepare_cached(
             "INSERT INTO journal
-             (seq, source, at, kind, key, change, origin, admission, hold, reason, request)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+             (seq, source, at, kind, key, change, origin, admission, hold, reason, request,
+              position, original)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
         )?
         .execute(params![
             entry.seq,
@@ -83,11 +103,13 @@ pub(super) fn insert_entry(transaction: &Transaction<'_>, entry: &Entry) -> Resu
             key.as_ref().map(|key| key.kind().name()),
             key.as_ref().map(Key::to_string),
             if adds { "add" } else { "remove" },
-            path_value(entry.origin.as_deref().map(PathBuf::as_path)),
+            origin,
             admission,
             hold,
             reason,
             stored(&entry.request, entry.origin.is_some()),
+            entry.position.map(|position| position.to_string()),
+            entry.original.as_deref(),
         ])?;
     Ok(())
 }
@@ -133,6 +155,7 @@ pub(super) fn set_declaration(
         Stance::Absent { at, unseen_in } => ("absent", None, None, unseen_in.as_deref(), *at),
         Stance::Kept(Why::Hold(id)) => ("kept", Some("hold"), Some(id.as_ref()), None, now),
         Stance::Kept(Why::StillUsed) => ("kept", Some("still_used"), None, None, now),
+        Stance::Kept(Why::Orphaned) => ("kept", Some("orphaned"), None, None, now),
     };
     // What is gone keeps the request that once added it: it is where the key comes from.
     let request = declaration
@@ -173,12 +196,13 @@ pub(super) fn declarations(
     let mut rows = statement.query([])?;
     let mut declarations = Vec::new();
     while let Some(row) = rows.next()? {
-        declarations.push(declaration(row)?);
+        declarations.extend(declaration(row)?);
     }
     Ok(declarations)
 }
 
-fn declaration(row: &Row<'_>) -> Result<(Key, SourceName, Declaration), StoreError> {
+/// One declaration. Nothing for what was removed without ever having been seen: there is no key.
+fn declaration(row: &Row<'_>) -> Result<Option<(Key, SourceName, Declaration)>, StoreError> {
     let bad = |what: &str| {
         let (kind, key) = (row.get(9), row.get(10));
         let (kind, key): (String, String) = (kind.unwrap_or_default(), key.unwrap_or_default());
@@ -191,6 +215,9 @@ fn declaration(row: &Row<'_>) -> Result<(Key, SourceName, Declaration), StoreErr
     let stance: String = row.get(1)?;
     let (why, hold): (Option<String>, Option<String>) = (row.get(2)?, row.get(3)?);
     let bytes: Vec<u8> = row.get(5)?;
+    if bytes.is_empty() && stance == "absent" {
+        return Ok(None);
+    }
     let request = decode(&bytes).ok_or_else(|| bad("its request is not one of Sōzu's"))?;
     let key = key_of(&request)
         .and_then(Result::ok)
@@ -204,6 +231,7 @@ fn declaration(row: &Row<'_>) -> Result<(Key, SourceName, Declaration), StoreErr
         },
         ("kept", Some("hold"), Some(id)) => Stance::Kept(Why::Hold(id.into())),
         ("kept", Some("still_used"), _) => Stance::Kept(Why::StillUsed),
+        ("kept", Some("orphaned"), _) => Stance::Kept(Why::Orphaned),
         _ => return Err(bad("its stance is unknown")),
     };
     let object = match stance {
@@ -218,7 +246,7 @@ fn declaration(row: &Row<'_>) -> Result<(Key, SourceName, Declaration), StoreErr
         origin: path(row.get(4)?),
         since: row.get(6)?,
     };
-    Ok((key, SourceName::new(&source), declaration))
+    Ok(Some((key, SourceName::new(&source), declaration)))
 }
 
 fn decode(bytes: &[u8]) -> Option<RequestType> {
@@ -227,7 +255,8 @@ fn decode(bytes: &[u8]) -> Option<RequestType> {
 
 pub(super) fn tail(connection: &Connection) -> Result<Vec<Entry>, StoreError> {
     let mut statement = connection.prepare(
-        "SELECT seq, source, at, origin, admission, hold, reason, request FROM journal
+        "SELECT seq, source, at, origin, admission, hold, reason, request, position, original
+         FROM journal
          WHERE verdict IS NULL ORDER BY seq",
     )?;
     let mut rows = statement.query([])?;
@@ -242,20 +271,37 @@ pub(super) fn tail(connection: &Connection) -> Result<Vec<Entry>, StoreError> {
         let admission: String = row.get(4)?;
         let (hold, reason): (Option<String>, Option<String>) = (row.get(5)?, row.get(6)?);
         let bytes: Vec<u8> = row.get(7)?;
+        let origin: Value = row.get(3)?;
+        let uid = uid(&origin);
+        let operator = |word| {
+            uid.map(|uid| Admission::Operator(Operator { uid, word }))
+                .ok_or_else(|| bad("its origin names no user"))
+        };
         entries.push(Entry {
             seq,
             source: SourceName::new(&source),
             at: time(row.get(2)?),
             request: Request::decode(bytes.as_slice())
                 .map_err(|_| bad("its request is not one of Sōzu's"))?,
-            origin: path(row.get(3)?),
+            position: match row.get::<_, Option<String>>(8)? {
+                Some(text) => Some(
+                    text.parse()
+                        .map_err(|_| bad("its position is no position"))?,
+                ),
+                None => None,
+            },
+            original: row.get::<_, Option<Vec<u8>>>(9)?.map(Into::into),
             admission: match (admission.as_str(), hold) {
                 ("order", _) => Admission::Order,
                 ("conclusion", _) => Admission::Conclusion,
                 ("held", Some(id)) => Admission::Held(id.into()),
+                ("released", Some(id)) => operator(Word::Release(id.into()))?,
+                ("discarded", Some(id)) => operator(Word::Discard(id.into()))?,
+                ("removed", _) => operator(Word::Remove)?,
                 ("refused", _) => Admission::Refused(reason.unwrap_or_default()),
                 _ => return Err(bad("its admission is unknown")),
             },
+            origin: if uid.is_some() { None } else { path(origin) },
         });
     }
     Ok(entries)
