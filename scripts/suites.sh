@@ -6,7 +6,7 @@
 suites() {
   say units
   say docs
-  find . -path ./target -prune -o -path './*tests/*.rs' -print | sed -n 's|.*/tests/\([^/]*\)\.rs$|\1|p' | sort -u
+  suite_files '*' | sed 's|.*/tests/\([^/]*\).*|\1|; s|\.rs$||' | sort -u
 }
 
 # suite_command NAME: the arguments of `cargo test`. A crate's name stands for its unit tests.
@@ -26,7 +26,14 @@ suite_command() {
   esac
 }
 
-suite_files() { find . -path ./target -prune -o -path "./*tests/$1.rs" -print; }
+# suite_files NAME: where cargo looks for integration tests of that name: a file or a directory with a main.rs.
+suite_files() {
+  local file
+  # shellcheck disable=SC2231
+  for file in ./tests/$1.rs ./*/tests/$1.rs ./tests/$1/main.rs ./*/tests/$1/main.rs; do
+    [ ! -f "$file" ] || say "$file"
+  done
+}
 
 # suite_needs NAME: the peers whose names its source speaks.
 suite_needs() {

@@ -21,6 +21,15 @@ say "building the tests (about 3 minutes the first time on two cores)"
 cargo test --workspace --locked --no-run
 say "built in $(minutes $((SECONDS - start)))"
 
+# cargo test's own closing lines, each behind the crate or suite that it is about; those of nothing are left out.
+closing_lines() {
+  awk '
+    /^ +Running / { name = $NF; sub(/.*\//, "", name); sub(/-[0-9a-f]+\)$/, "", name) }
+    /^ +Doc-tests / { name = $NF }
+    /^test result: / && !/ 0 passed; 0 failed; 0 ignored/ { printf "    %-18s %s\n", name, $0 }
+  ' "$1"
+}
+
 run() {
   local suite=$1 peer arguments begin=$SECONDS status=0
   for peer in $(suite_needs "$suite"); do
@@ -35,7 +44,7 @@ run() {
   cargo test --locked --no-fail-fast "${arguments[@]}" 2>&1 | tee "$output" || status=1
   {
     printf '%-24s %s\n' "$suite" "$(minutes $((SECONDS - begin)))"
-    grep '^test result: ' "$output" | grep -v ' 0 passed; 0 failed; 0 ignored' | sed 's/^/    /' || true
+    closing_lines "$output"
   } >>"$closing"
   if [ "$status" != 0 ]; then
     failed+=("$suite")

@@ -4,6 +4,8 @@
 
 use std::{fs, io, path::Path};
 
+use actors::fs_watcher;
+
 use crate::config::{Loaded, Origin, Problem};
 
 /// All that is wrong with what the configuration names, one line each.
@@ -26,15 +28,10 @@ pub fn problems(loaded: &Loaded) -> Vec<String> {
         let origin = loaded.origins.of(&["routes", name, "directory"]);
         match fs::read_dir(&routes.directory) {
             Err(error) => problems.push(unlistable(origin, &routes.directory, &error).to_string()),
-            Ok(_) => problems.extend(check_routes(&routes.directory)),
+            Ok(_) => problems.extend(fs_watcher::check(&routes.directory)),
         }
     }
     problems
-}
-
-/// What is wrong in the route files of a directory: `FILE:LINE:COLUMN: what is wrong; what to do`.
-fn check_routes(_directory: &Path) -> Vec<String> {
-    Vec::new()
 }
 
 /// `run` makes these two where they are missing; it cannot where something else lies there.

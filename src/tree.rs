@@ -1,6 +1,6 @@
 //! The tree of components, one line per child, and how the configuration becomes their settings.
 
-use std::{net::TcpListener, sync::Arc};
+use std::{collections::HashMap, net::TcpListener, sync::Arc, time::Duration};
 
 use actors::{
     admin_server,
@@ -9,7 +9,7 @@ use actors::{
     messages::SourceName,
     metrics, metrics_scraper, socket_pool,
     state_keeper::{
-        self, gate::Mode, guard::Bounds, keeper::Settings, report::Report, store::Limits,
+        self, events::Settings, gate::Mode, guard::Bounds, report::Report, store::Limits,
     },
 };
 use sozu_socket::{Builder, Sozu};
@@ -17,6 +17,9 @@ use supervisors::{Spec, Supervisor};
 use tokio::sync::watch;
 
 use crate::config::{Config, tables};
+
+/// Reading a large database takes long, and so does a directory whose names do not resolve.
+const FIRST_READING_WITHIN: Duration = Duration::from_mins(10);
 
 /// The tree that the configuration asks for. Starts nothing. What is not configured is not there:
 /// without a source there is no keeper, no database and no exchange directory.
@@ -33,7 +36,10 @@ pub fn build(config: &Config, listener: TcpListener) -> Supervisor {
     let pool = proxy.child(critical("socket_pool"), pool(config).build(seen));
     if has_sources(config) {
         let keeper = keeper(config).build(pool.clone(), see.clone(), report);
-        let keeper = proxy.child(critical("state_keeper").own_thread(), keeper);
+        let spec = critical("state_keeper")
+            .own_thread()
+            .ready_within(FIRST_READING_WITHIN);
+        let keeper = proxy.child(spec, keeper);
         root.group(proxy);
 
         let mut sources = Supervisor::new("sources");
@@ -80,7 +86,7 @@ fn parking(name: &'static str) -> Spec {
 
 /// A source goes by its name in the configuration.
 fn source(table: &str, name: &str, kind: &'static str) -> Spec {
-    Spec::parking(format!("{table}.{name}"), kind)
+    Spec::parking(format!("{table}.{name}"), kind).ready_within(FIRST_READING_WITHIN)
 }
 
 fn has_sources(config: &Config) -> bool {
@@ -122,6 +128,8 @@ fn keeper(config: &Config) -> state_keeper::Config {
             interval: config.reconcile.interval,
             worker_timeout: config.sozu.worker_timeout,
             max_request_bytes: config.sozu.max_request_bytes,
+            // A bus and what it may do come with the first kind of bus.
+            policies: HashMap::new(),
             sources: config
                 .routes
                 .keys()

@@ -260,6 +260,37 @@ fn what_the_environment_may_mend_ends_with_1() {
 }
 
 #[test]
+fn check_reads_the_routes_files_that_are_named() {
+    let (directory, path) = file("");
+    let routes = directory.path().join("routes.d");
+    fs::create_dir(&routes).unwrap();
+    let text = format!(
+        "[routes.local]\ndirectory = {:?}\n",
+        routes.to_str().unwrap()
+    );
+    fs::write(&path, text).unwrap();
+    // Neither Sōzu's listeners nor the backend's name can be known here.
+    let good = concat!(
+        "[clusters.web]\n",
+        "protocol = \"http\"\n",
+        "frontends = [{ address = \"0.0.0.0:80\", hostname = \"www.example.com\" }]\n",
+        "backends = [{ address = \"app.invalid:8080\" }]\n",
+    );
+    fs::write(routes.join("good.toml"), good).unwrap();
+    let checked = check(&path);
+    assert_eq!((checked.status, checked.out.as_str()), (0, "ok\n"));
+
+    let bad = routes.join("bad.toml");
+    fs::write(&bad, good.replace("clusters", "cluster")).unwrap();
+    let checked = check(&path);
+    let expected = format!(
+        "{}:1:2: unknown table `cluster`; did you mean `clusters`?\n",
+        bad.display()
+    );
+    assert_eq!((checked.status, checked.out), (1, expected));
+}
+
+#[test]
 fn a_port_that_is_taken_ends_with_1_and_says_what_to_do() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();

@@ -1,6 +1,6 @@
 //! What passes between the actors.
 
-use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, fmt, num::ParseIntError, path::PathBuf, str::FromStr, sync::Arc};
 
 use actix::Message;
 use serde::Serialize;
@@ -63,6 +63,70 @@ pub enum FileContent {
     Unreadable(String),
 }
 
+/// A place in a bus's stream. Later ones compare greater.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Position {
+    /// Pulsar's ledger; 0 for a bus that has none.
+    pub ledger: u64,
+    /// The entry in the ledger, or the offset in the stream.
+    pub entry: u64,
+    /// The message in a batched entry; -1 in an entry of one message.
+    pub index: i32,
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:{}", self.ledger, self.entry, self.index)
+    }
+}
+
+impl FromStr for Position {
+    type Err = ParseIntError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let mut parts = text.splitn(3, ':');
+        let mut next = || parts.next().unwrap_or("");
+        Ok(Self {
+            ledger: next().parse()?,
+            entry: next().parse()?,
+            index: next().parse()?,
+        })
+    }
+}
+
+/// To the keeper: changes of a bus, in the bus's order. Those at or behind the source's position
+/// are known and skipped.
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "Result<Declared, DeclareError>")]
+pub struct Changes {
+    /// Who sends them.
+    pub source: SourceName,
+    /// In order.
+    pub changes: Vec<BusChange>,
+}
+
+/// One change of a bus.
+#[derive(Clone, Debug)]
+pub struct BusChange {
+    /// Its place.
+    pub position: Position,
+    /// What it asks for, or why that cannot be read.
+    pub request: Result<Request, String>,
+    /// The message's own bytes. What is refused keeps them.
+    pub bytes: Arc<[u8]>,
+}
+
+/// To the keeper: a bus is subscribed, and its topic ended here when it was. Until the source has
+/// come that far it catches up: its history is not replayed into live traffic.
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "Result<Option<Position>, DeclareError>")]
+pub struct Subscribed {
+    /// Whose.
+    pub source: SourceName,
+    /// The last message's place; nothing for an empty topic.
+    pub end: Option<Position>,
+}
+
 /// To the keeper: the source could not list its directory. It declares nothing, and holds up
 /// nothing.
 #[derive(Clone, Debug, Message)]
@@ -98,9 +162,12 @@ pub enum DeclareError {
         /// How many objects are missing.
         missing: usize,
     },
-    /// The keeper has not read its database yet.
+    /// The keeper has not read its database or Sōzu yet.
     #[error("the keeper is starting; it is tried again")]
     Starting,
+    /// Sōzu is away: a bus keeps its backlog meanwhile.
+    #[error("Sōzu is away; it is tried again")]
+    Away,
 }
 
 /// To the keeper: what a person orders through the admin socket. It passes the guard, and goes

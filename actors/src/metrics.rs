@@ -256,6 +256,14 @@ pub fn change(source: &SourceName, verdict: &'static str) {
     .increment(1);
 }
 
+/// Changes of a bus came again and were skipped by their position.
+pub fn redelivered(source: &SourceName, count: usize) {
+    ::metrics::counter!(
+        CHANGES.name, "source" => source.as_str().to_owned(), "verdict" => "duplicate"
+    )
+    .increment(count as u64);
+}
+
 /// Sōzu said OK to a change of a source, so long after it was taken.
 pub fn change_applied(source: &SourceName, took: Duration) {
     ::metrics::histogram!(CHANGE_APPLY_DURATION.name, "source" => source.as_str().to_owned())

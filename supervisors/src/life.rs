@@ -146,7 +146,10 @@ where
                 biased;
                 over = poll_fn(|task| turn(future, task)) => return match (over, end.try_recv()) {
                     (Err(panic), _) => Outcome::Ended(End::new(Reason::Panic, panic)),
-                    (Ok(()), _) if asked => Outcome::Stopped { survivors: Vec::new() },
+                    // cut off, an actor with nothing else to do may end before it hears that it was asked to
+                    (Ok(()), _) if asked || self.birth.leash.try_recv().is_ok() => {
+                        Outcome::Stopped { survivors: Vec::new() }
+                    }
                     (Ok(()), Ok(end)) => Outcome::Ended(end),
                     (Ok(()), Err(_)) => Outcome::Ended(End::new(Reason::Stopped, "it stopped itself")),
                 },

@@ -28,16 +28,22 @@ impl Tending<'_> {
     async fn stop_one(&mut self, index: usize, survivors: &mut Vec<String>) {
         let child = self.child(index);
         let name = &child.spec.name;
+        let alive = self.watched[index].phase.alive();
+        if alive && let Some(leash) = &self.watched[index].leash {
+            // before it is cut off, which may end it
+            let _ = leash.try_send(());
+        }
         child.start.cut_off();
-        if self.watched[index].phase.alive() {
+        if alive {
             if let Entry::Component(cell) = &child.entry {
                 cell.stopping();
             }
-            if let Some(leash) = &self.watched[index].leash {
-                let _ = leash.try_send(());
-            }
             if !self.gone(index, child.spec.stop_within, survivors).await {
-                warn!(component = name, within = ?child.spec.stop_within, "The component did not stop in time and is aborted.");
+                warn!(
+                    component = name,
+                    within_seconds = child.spec.stop_within.as_secs_f64(),
+                    "The component did not stop in time and is aborted."
+                );
                 survivors.push(name.clone());
                 self.watched[index].leash = None;
                 self.gone(index, ABORT_WITHIN, survivors).await;

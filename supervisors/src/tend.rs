@@ -297,11 +297,23 @@ impl<'a> Tending<'a> {
         let (name, reason, error) = (&child.spec.name, end.reason.name(), &end.error);
         let (state, wait) = match next {
             Next::Restart(wait) => {
-                warn!(component = name, reason, error, backoff = ?wait, "The component ended and is restarted.");
+                warn!(
+                    component = name,
+                    reason,
+                    error,
+                    backoff_seconds = wait.as_secs_f64(),
+                    "The component ended and is restarted."
+                );
                 (State::Backoff, wait)
             }
             Next::Park(wait) => {
-                warn!(component = name, reason, error, backoff = ?wait, "The component ended too often and is parked.");
+                warn!(
+                    component = name,
+                    reason,
+                    error,
+                    backoff_seconds = wait.as_secs_f64(),
+                    "The component ended too often and is parked."
+                );
                 (State::Parked, wait)
             }
             Next::Escalate => {

@@ -7,9 +7,11 @@
 //! A listing goes to the keeper whole. A directory that cannot be listed completely declares
 //! nothing; a file that cannot be understood stands for what it last gave.
 //!
-//! Read in this order: `actor` and `work` (the loop), `scan`, `routes`.
+//! Read in this order: `actor` and `work` (the loop), `scan`, `routes`. `check` reads the same
+//! files without anybody who would take them.
 
 mod actor;
+mod check;
 mod config;
 mod file;
 mod listing;
@@ -23,4 +25,5 @@ mod word;
 mod work;
 
 pub use actor::FsWatcher;
+pub use check::check;
 pub use config::{Config, Reading};

@@ -35,13 +35,16 @@ const TOLD_EVERY: Duration = Duration::from_mins(1);
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 const LAST_RETRY: Duration = Duration::from_secs(10);
 
-/// How often the directory is read though nothing told of a change.
+/// What goes by the clock.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Pace {
-    /// While it is watched: events can be lost, and some file systems send none.
+    /// The directory is read so often while it is watched: events can be lost, and some file
+    /// systems send none.
     pub(super) watched: Duration,
-    /// While it is not.
+    /// And so often while it is not.
     pub(super) unwatched: Duration,
+    /// Sōzu's listeners may be unknown so long before that is a problem: at a start it is ordinary.
+    pub(super) listeners_within: Duration,
 }
 
 impl Default for Pace {
@@ -49,6 +52,7 @@ impl Default for Pace {
         Self {
             watched: Duration::from_secs(30),
             unwatched: Duration::from_secs(5),
+            listeners_within: Duration::from_secs(5),
         }
     }
 }
@@ -72,6 +76,7 @@ pub(super) struct Work<K> {
     report_ended: bool,
     say: Box<dyn Fn(Word)>,
 
+    began: Instant,
     /// As last known: Sōzu's absence does not take them away.
     listeners: Option<Arc<Listeners>>,
     scan: Result<Scan, String>,
@@ -118,6 +123,7 @@ impl<K: Keeper> Work<K> {
             report,
             report_ended: false,
             say,
+            began: Instant::now(),
             listeners: None,
             scan: Err("the directory was not read yet".to_owned()),
             unwatched: None,
@@ -143,10 +149,6 @@ impl<K: Keeper> Work<K> {
             scanner: Scanner::new(&directory),
         })
         .await;
-        // Ready: the first look may take long, with many files, or names that do not resolve.
-        (self.say)(Word::Running(
-            "reads the directory for the first time".to_owned(),
-        ));
         let mut cause = Cause::Rescan;
         loop {
             if cause == Cause::Rescan {
@@ -214,7 +216,7 @@ impl<K: Keeper> Work<K> {
         let sent = (listing.device, listing.files.clone());
         match self.keeper.declare(listing).await {
             Ok(Ok(declared)) => {
-                debug!(source = %self.config.source, changes = declared.changes, "the keeper took the listing");
+                debug!(source = %self.config.source, changes = declared.changes, "The keeper took the listing.");
                 self.acknowledged = Some(sent);
                 self.changes_untold += declared.changes;
                 self.taken();
@@ -268,12 +270,14 @@ impl<K: Keeper> Work<K> {
     async fn wait(&mut self, watch: &Watch) -> Cause {
         // Kicks do not postpone it: what is wrong is tried again however busy the directory is.
         let rescan_at = self.last_rescan + self.interval();
+        let overdue_at = self.began + self.pace.listeners_within;
         loop {
             let retry_at = self.retry.map_or(rescan_at, |(at, _)| at);
             select! {
                 () = watch.kicked() => return settled(watch).await,
                 () = sleep_until(rescan_at) => return Cause::Rescan,
                 () = sleep_until(retry_at), if self.retry.is_some() => return Cause::Kick,
+                () = sleep_until(overdue_at), if self.listeners.is_none() && Instant::now() < overdue_at => self.tell(),
                 changed = self.report.changed(), if !self.report_ended => {
                     self.report_ended = changed.is_err();
                     let listeners = self.report.borrow_and_update().listeners.clone();
@@ -309,6 +313,9 @@ impl<K: Keeper> Work<K> {
         let source = self.source();
         self.told.clone_from(&source);
         if self.listeners.is_none() {
+            if now < self.began + self.pace.listeners_within {
+                return;
+            }
             let detail = "waits for Sōzu".to_owned();
             let error = "its listeners are not known yet; the files are read once it has answered, see socket_pool".to_owned();
             self.warn(now, [format!("{detail}: {error}")].into());
@@ -332,7 +339,7 @@ impl<K: Keeper> Work<K> {
                 files = scan.files.len(),
                 objects = scan.objects,
                 changes = self.changes_untold,
-                "the directory was declared"
+                "The directory was declared."
             );
             self.changes_untold = 0;
             self.told_at = Some(now);
@@ -343,9 +350,15 @@ impl<K: Keeper> Work<K> {
         let name = &self.config.source;
         for line in self.log.stand(now, texts) {
             match line {
-                Line::Warning { text, folded: 0 } => warn!(source = %name, "{text}"),
-                Line::Warning { text, folded } => warn!(source = %name, folded, "{text}"),
-                Line::Over { text } => info!(source = %name, was = text, "a problem is over"),
+                Line::Warning { text, folded: 0 } => {
+                    warn!(source = %name, error = text, "The source has a problem.");
+                }
+                Line::Warning { text, folded } => {
+                    warn!(source = %name, error = text, folded, "The source still has a problem.");
+                }
+                Line::Over { text } => {
+                    info!(source = %name, was = text, "A problem of the source is over.");
+                }
             }
         }
     }

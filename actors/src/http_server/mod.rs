@@ -1,8 +1,9 @@
 //! The truth over HTTP: `/metrics`, `/health`, `/livez`, `/readyz`.
 //!
 //! What is live, ready and healthy are plain functions ([`live`], [`ready`], [`health`]) of three
-//! things that others publish: the supervisors' health, the keeper's report, whether Sōzu answers. `/metrics` is what was counted ([`crate::metrics`]) and what is seen at
-//! the moment ([`gauges`]), written by [`text`].
+//! things that others publish: the supervisors' health, the keeper's report, whether Sōzu answers.
+//! `/metrics` is what was counted ([`crate::metrics`]) and what is seen at the moment ([`gauges`]),
+//! written by [`text`].
 
 mod actor;
 mod config;

@@ -2,7 +2,7 @@
 
 use std::future::Future;
 
-use actix::{Actor, AsyncContext, Context, Handler, ResponseFuture, WrapFuture};
+use actix::{Actor, AsyncContext, Context, Handler, ResponseActFuture, WrapFuture};
 use sozu_socket::{Answer, Builder, BulkAnswer, ExchangeError, Pool, SavedState, Sozu};
 use supervisors::Reporter;
 use tokio::sync::watch;
@@ -13,7 +13,8 @@ use crate::{
 };
 
 /// The socket pool. Its handlers run beside each other: the pool bounds the connections, the
-/// mailbox what waits for one.
+/// mailbox what waits for one. What is under way ends with the actor: its connection is closed, its
+/// file in the exchange directory removed.
 pub struct SocketPool {
     pool: Pool,
     seen: watch::Sender<Sozu>,
@@ -44,7 +45,8 @@ async fn follow(mut pool: watch::Receiver<Sozu>, seen: watch::Sender<Sozu>, repo
     loop {
         let now = pool.borrow_and_update().clone();
         match &now {
-            Sozu::Unasked => reporter.degraded("asks Sōzu", "Sōzu has not answered yet"),
+            // Nothing to say yet: an answer, or that there is none, comes within seconds.
+            Sozu::Unasked => {}
             Sozu::Away { why } => reporter.degraded("Sōzu is away", why.clone()),
             Sozu::Here(_) => reporter.running("Sōzu answers"),
         }
@@ -86,29 +88,29 @@ fn outcome<T>(result: &Result<T, ExchangeError>) -> Outcome {
 }
 
 impl Handler<Exchange> for SocketPool {
-    type Result = ResponseFuture<Result<Answer, ExchangeError>>;
+    type Result = ResponseActFuture<Self, Result<Answer, ExchangeError>>;
 
     fn handle(&mut self, Exchange(request): Exchange, _: &mut Context<Self>) -> Self::Result {
         let pool = self.pool.clone();
-        Box::pin(async move { counted(pool.exchange(request)).await })
+        Box::pin(async move { counted(pool.exchange(request)).await }.into_actor(self))
     }
 }
 
 impl Handler<Bulk> for SocketPool {
-    type Result = ResponseFuture<Result<BulkAnswer, ExchangeError>>;
+    type Result = ResponseActFuture<Self, Result<BulkAnswer, ExchangeError>>;
 
     fn handle(&mut self, Bulk(requests): Bulk, _: &mut Context<Self>) -> Self::Result {
         let pool = self.pool.clone();
-        Box::pin(async move { counted(pool.bulk(requests)).await })
+        Box::pin(async move { counted(pool.bulk(requests)).await }.into_actor(self))
     }
 }
 
 impl Handler<ReadBack> for SocketPool {
-    type Result = ResponseFuture<Result<SavedState, ExchangeError>>;
+    type Result = ResponseActFuture<Self, Result<SavedState, ExchangeError>>;
 
     fn handle(&mut self, _: ReadBack, _: &mut Context<Self>) -> Self::Result {
         let pool = self.pool.clone();
-        Box::pin(async move { counted(pool.saved_state()).await })
+        Box::pin(async move { counted(pool.saved_state()).await }.into_actor(self))
     }
 }
 
@@ -174,6 +176,52 @@ mod tests {
             .await
             .unwrap()
             .unwrap();
+    }
+
+    /// A stop must not leave a file with secrets behind, however long Sōzu would take.
+    #[actix::test]
+    async fn what_is_under_way_ends_with_the_pool() {
+        let directory = tempfile::tempdir().unwrap();
+        let (socket, exchange) = (
+            directory.path().join("s.sock"),
+            directory.path().join("exchange"),
+        );
+        // It is connected to, and never answers.
+        let _silent = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        let config = Config {
+            pool: Builder::new(socket)
+                .worker_timeout(Duration::from_mins(1))
+                .exchange_directory(&exchange),
+        };
+        let (seen, _watcher) = watch::channel(Sozu::Unasked);
+        let pool = config.build(seen)(Reporter::detached()).start();
+        let request = || RequestType::RemoveCluster("a".to_owned()).into();
+        let answer = actix::spawn(pool.send(Bulk(vec![request(), request()])));
+        let files = || std::fs::read_dir(&exchange).map_or(0, Iterator::count);
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
+        while files() == 0 {
+            assert!(tokio::time::Instant::now() < deadline, "no file was made");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+
+        pool.send(Stop).await.unwrap();
+        assert!(answer.await.unwrap().is_err());
+        assert_eq!(files(), 0);
+    }
+
+    struct Stop;
+
+    impl actix::Message for Stop {
+        type Result = ();
+    }
+
+    impl Handler<Stop> for SocketPool {
+        type Result = ();
+
+        fn handle(&mut self, _: Stop, context: &mut Context<Self>) {
+            use actix::ActorContext;
+            context.stop();
+        }
     }
 
     #[actix::test]

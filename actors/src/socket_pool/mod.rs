@@ -1,5 +1,4 @@
-//! The only one that talks to Sōzu's command socket (the event stream has a connection of its
-//! own).
+//! The only one that talks to Sōzu's command socket.
 //!
 //! A thin shell around [`sozu_socket::Pool`]: it counts how requests end, and tells the rest of
 //! the program whether Sōzu answers and which life of it. It is ready while Sōzu is away.

@@ -13,22 +13,26 @@ use actix::{
 use sozu_command_lib::proto::command::{
     Request, RunState, Status, request::RequestType, response_content::ContentType,
 };
-use sozu_socket::{Answer, ExchangeError, Sozu};
+use sozu_socket::{ExchangeError, Sozu};
 use supervisors::{AskError, Ref, Reporter};
 use tokio::sync::{oneshot, watch};
 
 use super::{
     Config,
     answer::Outcome,
+    events::{Acceptance, Effect, Event, Now},
     held::{ReadState, sort_records},
     journalist::Journalist,
-    keeper::{Acceptance, Effect, Event, Keeper, Now},
+    keeper::Keeper,
     persons::Persons,
     report::Report,
     store::{Store, StoreError, Writer},
 };
 use crate::{
-    messages::{Bulk, DeclareError, Declared, Exchange, Listing, NotListed, ReadBack},
+    messages::{
+        Bulk, Changes, DeclareError, Declared, Exchange, Listing, NotListed, Position, ReadBack,
+        Subscribed,
+    },
     metrics,
     socket_pool::SocketPool,
 };
@@ -38,7 +42,11 @@ const POOL_DEADLINE: Duration = Duration::from_mins(10);
 /// How long a database that cannot be opened is left before the next try.
 const OPEN_AGAIN: Duration = Duration::from_secs(1);
 
-type Reply = oneshot::Sender<Result<Declared, DeclareError>>;
+/// Who waits for an answer.
+enum Reply {
+    Declared(oneshot::Sender<Result<Declared, DeclareError>>),
+    GoOn(oneshot::Sender<Result<Option<Position>, DeclareError>>),
+}
 
 /// The state keeper.
 pub struct StateKeeper {
@@ -159,8 +167,12 @@ impl StateKeeper {
 
     fn carry_out(&mut self, effect: Effect, context: &mut Context<Self>) {
         match effect {
-            Effect::Append { entries, device } => {
-                let written = self.writer(|writer| writer.append(entries, device));
+            Effect::Append {
+                entries,
+                source,
+                mark,
+            } => {
+                let written = self.writer(move |writer| writer.append(entries, source, mark));
                 self.then(written, context, |result, keeper| {
                     Event::Appended(keeper.written(result))
                 });
@@ -195,15 +207,25 @@ impl StateKeeper {
                 let state = read_back(self.pool.clone());
                 self.then(state, context, |(state, took), _| Event::Read(state, took));
             }
+            // Whoever went away meanwhile asks again.
             Effect::Reply(to, result) => {
-                if let Some(reply) = self.replies.remove(&to) {
-                    // A watcher that went away lists again.
+                if let Some(Reply::Declared(reply)) = self.replies.remove(&to) {
                     let _ = reply.send(result);
                 }
             }
+            Effect::GoOn(to, result) => {
+                if let Some(Reply::GoOn(reply)) = self.replies.remove(&to) {
+                    let _ = reply.send(result);
+                }
+            }
+            Effect::Redelivered(source, count) => metrics::redelivered(&source, count),
             Effect::Restored { took } => {
                 metrics::restoration("new_life", took);
-                tracing::info!(?took, "Sōzu holds all that is wanted, in this life of it.");
+                let seconds = took.as_secs_f64();
+                tracing::info!(
+                    seconds,
+                    "Sōzu holds all that is wanted, in this life of it."
+                );
             }
         }
     }
@@ -263,11 +285,12 @@ impl StateKeeper {
         };
         let mut report = rules.report(now);
         report.database_bytes = self.database_bytes;
-        let (detail, error) = rules.word(now);
+        let word = rules.word(now);
         self.journalist.report(&report);
-        match error {
-            Some(error) => self.reporter.degraded(detail, error),
-            None => self.reporter.running(detail),
+        match word {
+            Some((detail, Some(error))) => self.reporter.degraded(detail, error),
+            Some((detail, None)) => self.reporter.running(detail),
+            None => {}
         }
         self.report.send_if_modified(|last| {
             let news = **last != report;
@@ -300,25 +323,62 @@ impl Actor for StateKeeper {
     type Context = Context<Self>;
 
     fn started(&mut self, context: &mut Context<Self>) {
-        self.reporter
-            .degraded("starting", "the database is being read");
         self.open_database(context);
     }
 }
 
-impl Handler<Listing> for StateKeeper {
-    type Result = ResponseFuture<Result<Declared, DeclareError>>;
+type Answer<T> = ResponseFuture<Result<T, DeclareError>>;
 
-    fn handle(&mut self, listing: Listing, context: &mut Context<Self>) -> Self::Result {
+impl StateKeeper {
+    /// Takes what a source says as an event, and promises the answer that an effect will bring.
+    fn hear<T: 'static>(
+        &mut self,
+        context: &mut Context<Self>,
+        reply: impl FnOnce(oneshot::Sender<Result<T, DeclareError>>) -> Reply,
+        event: impl FnOnce(u64) -> Event,
+    ) -> Answer<T> {
         if self.open.is_none() {
             return Box::pin(async { Err(DeclareError::Starting) });
         }
         let (sender, receiver) = oneshot::channel();
-        let reply = self.next_reply;
+        let number = self.next_reply;
         self.next_reply += 1;
-        self.replies.insert(reply, sender);
-        self.on(Event::Listing { listing, reply }, context);
+        self.replies.insert(number, reply(sender));
+        self.on(event(number), context);
         Box::pin(async move { receiver.await.unwrap_or(Err(DeclareError::Starting)) })
+    }
+}
+
+impl Handler<Listing> for StateKeeper {
+    type Result = Answer<Declared>;
+
+    fn handle(&mut self, listing: Listing, context: &mut Context<Self>) -> Self::Result {
+        self.hear(context, Reply::Declared, |reply| Event::Listing {
+            listing,
+            reply,
+        })
+    }
+}
+
+impl Handler<Changes> for StateKeeper {
+    type Result = Answer<Declared>;
+
+    fn handle(&mut self, changes: Changes, context: &mut Context<Self>) -> Self::Result {
+        self.hear(context, Reply::Declared, |reply| Event::Changes {
+            changes,
+            reply,
+        })
+    }
+}
+
+impl Handler<Subscribed> for StateKeeper {
+    type Result = Answer<Option<Position>>;
+
+    fn handle(&mut self, subscribed: Subscribed, context: &mut Context<Self>) -> Self::Result {
+        self.hear(context, Reply::GoOn, |reply| Event::Subscribed {
+            subscribed,
+            reply,
+        })
     }
 }
 
@@ -350,7 +410,10 @@ async fn send(pool: Ref<SocketPool>, mut requests: Vec<Request>) -> Outcome {
     }
 }
 
-async fn exchange(pool: &Ref<SocketPool>, request: Request) -> Result<Answer, ExchangeError> {
+async fn exchange(
+    pool: &Ref<SocketPool>,
+    request: Request,
+) -> Result<sozu_socket::Answer, ExchangeError> {
     asked(pool.ask(Exchange(request), POOL_DEADLINE).await)
 }
 

@@ -6,7 +6,7 @@ use sozu_socket::Sozu;
 use supervisors::{Ref, Reporter};
 use tokio::sync::watch;
 
-use super::{StateKeeper, keeper::Settings, report::Report, store::Limits};
+use super::{StateKeeper, events::Settings, report::Report, store::Limits};
 use crate::socket_pool::SocketPool;
 
 /// The keeper's configuration.

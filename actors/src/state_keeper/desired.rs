@@ -2,7 +2,7 @@
 //!
 //! It is folded into a `ConfigState`, so that a change meets Sōzu's own checks before it is sent.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use sozu_command_lib::state::{ConfigState, StateError};
 
@@ -19,7 +19,7 @@ pub struct Desired {
     declared: Declared,
     state: ConfigState,
     /// Frontends and backends per cluster.
-    users: HashMap<String, usize>,
+    members: HashMap<String, HashSet<Key>>,
 }
 
 impl Desired {
@@ -77,9 +77,14 @@ impl Desired {
         }
     }
 
+    /// The frontends and backends that name the cluster.
+    pub fn members(&self, cluster: &str) -> impl Iterator<Item = &Key> {
+        self.members.get(cluster).into_iter().flatten()
+    }
+
     /// How many frontends and backends name the cluster.
     pub fn users(&self, cluster: &str) -> usize {
-        self.users.get(cluster).copied().unwrap_or(0)
+        self.members.get(cluster).map_or(0, HashSet::len)
     }
 
     /// Whether the cluster would stand.
@@ -121,18 +126,20 @@ impl Desired {
     }
 
     fn count(&mut self, object: &Object, more: bool) {
-        let Some(cluster) = object
-            .cluster()
-            .filter(|_| !matches!(object, Object::Cluster(_)))
+        let is_member = !matches!(object, Object::Cluster(_));
+        let (Some(cluster), Ok(key)) = (object.cluster().filter(|_| is_member), object.key())
         else {
             return;
         };
         if more {
-            *self.users.entry(cluster.to_owned()).or_default() += 1;
-        } else if let Some(count) = self.users.get_mut(cluster) {
-            *count -= 1;
-            if *count == 0 {
-                self.users.remove(cluster);
+            self.members
+                .entry(cluster.to_owned())
+                .or_default()
+                .insert(key);
+        } else if let Some(members) = self.members.get_mut(cluster) {
+            members.remove(&key);
+            if members.is_empty() {
+                self.members.remove(cluster);
             }
         }
     }

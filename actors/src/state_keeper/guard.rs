@@ -74,18 +74,16 @@ pub enum Verdict {
     Hold(Arc<str>),
 }
 
-/// Judges the removals that a listing suggests: `gone` is all of them, `removals` how many are no
-/// replacement, `certificates` how many certificates the source owns.
+/// Judges the removals that a listing suggests; `certificates` is how many the source owns.
 pub fn judge(
     gone: &[Key],
-    removals: usize,
     certificates: usize,
     history: &History,
     bounds: Bounds,
     now: Duration,
 ) -> Verdict {
     let (most, before) = history.within(now);
-    let total = removals + before;
+    let total = gone.len() + before;
     let gone_certificates = gone
         .iter()
         .filter(|key| key.kind() == Kind::Certificate)
@@ -96,7 +94,7 @@ pub fn judge(
         reason = "counts of objects are far below 2^52"
     )]
     let share = total as f64 > bounds.removal_share * most as f64;
-    if removals > 0 && (none_left || (share && total > bounds.removal_minimum)) {
+    if !gone.is_empty() && (none_left || (share && total > bounds.removal_minimum)) {
         Verdict::Hold(hold_id(gone))
     } else {
         Verdict::Pass
@@ -140,7 +138,7 @@ mod tests {
     fn judged(owned: usize, gone: usize) -> bool {
         let mut history = History::default();
         history.owned(Duration::ZERO, owned);
-        judge(&keys(gone), gone, 0, &history, BOUNDS, Duration::ZERO) != Verdict::Pass
+        judge(&keys(gone), 0, &history, BOUNDS, Duration::ZERO) != Verdict::Pass
     }
 
     #[test]
@@ -167,7 +165,7 @@ mod tests {
         history.removed(Duration::ZERO, 40);
         history.owned(minute, 60);
         let gone = keys(20);
-        let held = |history: &History, now| judge(&gone, 20, 0, history, BOUNDS, now);
+        let held = |history: &History, now| judge(&gone, 0, history, BOUNDS, now);
         assert_ne!(held(&history, minute), Verdict::Pass);
         history.owned(SPAN + minute, 60);
         history.removed(SPAN + minute, 0);
@@ -183,7 +181,6 @@ mod tests {
         let verdict = |certificates| {
             judge(
                 std::slice::from_ref(&certificate),
-                1,
                 certificates,
                 &History::default(),
                 BOUNDS,

@@ -1,56 +1,108 @@
-//! From a listing to entries of the log: compared, admitted, judged by the guard, written, folded.
+//! What sources send, one after the other: from a listing to entries of the log, compared,
+//! admitted, judged by the guard, written, folded. The orders of a bus are in `orders`.
 
 use std::sync::Arc;
 
 use super::{
     admit::{self, Refusal},
     declared::{Stance, Wanted, Why},
+    events::{Effect, Mark, Now},
     guard,
-    keeper::{Appending, Effect, Keeper, Now, RefusedObject},
+    keeper::{Appending, Keeper, RefusedObject},
     key::{Key, Kind, Object},
     listing::{self, Changes},
     log::{Admission, Entry},
 };
-use crate::messages::{DeclareError, Declared, Listing, SourceName};
+use crate::messages::{Changes as BusChanges, DeclareError, Declared, Listing, SourceName};
+
+/// What a source sent.
+pub(super) enum Word {
+    Listing(Listing),
+    Changes(BusChanges),
+}
+
+/// Something that waits to be taken.
+pub(super) struct Taking {
+    pub word: Word,
+    pub reply: u64,
+    /// Sōzu was read once more for it, since a listener was missing.
+    pub asked_again: bool,
+}
+
+/// Keys that are to be sent beyond which a bus waits.
+const UNSETTLED: usize = 20_000;
 
 impl Keeper {
-    /// Takes the next listing, if none is being written.
-    pub(super) fn take_listing(&mut self, now: Now, effects: &mut Vec<Effect>) {
+    /// Takes what waits, one after the other, while nothing is being written.
+    pub(super) fn take_next(&mut self, now: Now, effects: &mut Vec<Effect>) {
         while self.appending.is_none() && !self.desk.is_writing() {
-            let Some((listing, reply, asked_again)) = self.listings.pop_front() else {
+            let Some(mut taking) = self.intake.pop_front() else {
                 return;
             };
-            if !self.belief.is_read() && self.listeners.is_none() {
-                effects.push(Effect::Reply(reply, Err(DeclareError::Starting)));
+            if let Some(why_not) = self.cannot_take(&taking.word) {
+                effects.push(Effect::Reply(taking.reply, Err(why_not)));
                 continue;
             }
-            if !asked_again && self.lacks_a_listener(&listing) {
+            if !taking.asked_again && self.lacks_a_listener(&taking.word) {
                 // One may have been added: Sōzu is asked once more before anything is refused.
                 self.must_read = true;
-                self.listings.push_front((listing, reply, true));
+                taking.asked_again = true;
+            }
+            let reads_for_it = taking.asked_again && self.must_read && self.is_here();
+            if reads_for_it || self.is_too_busy(&taking.word) {
+                self.intake.push_front(taking);
                 return;
             }
-            if asked_again && self.must_read && self.can_read() {
-                self.listings.push_front((listing, reply, true));
-                return;
+            match taking.word {
+                Word::Listing(listing) => self.take_listing(now, &listing, taking.reply, effects),
+                Word::Changes(changes) => self.take_changes(now, changes, taking.reply, effects),
             }
-            self.take(now, &listing, reply, effects);
         }
     }
 
-    fn can_read(&self) -> bool {
+    pub(super) fn is_here(&self) -> bool {
         matches!(self.sozu, sozu_socket::Sozu::Here(_))
     }
 
-    fn lacks_a_listener(&self, listing: &Listing) -> bool {
-        let changes = listing::changes(listing, self.desired.declared());
-        changes.set.iter().any(|(key, object, _)| {
-            !self.was_refused(&listing.source, key, object)
-                && matches!(self.admit(object), Err(Refusal::NoListener(_)))
-        })
+    fn cannot_take(&self, word: &Word) -> Option<DeclareError> {
+        if !self.belief.is_read() && self.listeners.is_none() {
+            return Some(DeclareError::Starting);
+        }
+        // The broker keeps a bus's backlog better than we do; a directory is told only once.
+        let is_bus = matches!(word, Word::Changes(_));
+        (is_bus && !self.is_here()).then_some(DeclareError::Away)
     }
 
-    fn admit(&self, object: &Object) -> Result<(), Refusal> {
+    /// A bus waits for what is to be sent, and for what is unknown.
+    fn is_too_busy(&self, word: &Word) -> bool {
+        let Word::Changes(changes) = word else {
+            return false;
+        };
+        let catches_up = self.is_caught_up(&changes.source) == Some(false);
+        self.must_read || (self.dirty.len() > UNSETTLED && !catches_up)
+    }
+
+    fn lacks_a_listener(&self, word: &Word) -> bool {
+        let lacks = |source: &SourceName, key: &Key, object: &Object| {
+            !self.was_refused(source, key, object)
+                && matches!(self.admit(object), Err(Refusal::NoListener(_)))
+        };
+        match word {
+            Word::Listing(listing) => {
+                let changes = listing::changes(listing, self.desired.declared());
+                let mut set = changes.set.iter();
+                set.any(|(key, object, _)| lacks(&listing.source, key, object))
+            }
+            Word::Changes(changes) => changes
+                .changes
+                .iter()
+                .filter_map(|change| change.request.as_ref().ok()?.request_type.as_ref())
+                .filter_map(Object::added_by)
+                .any(|object| matches!(self.admit(&object), Err(Refusal::NoListener(_)))),
+        }
+    }
+
+    pub(super) fn admit(&self, object: &Object) -> Result<(), Refusal> {
         let none = Arc::default();
         let listeners = self.listeners.as_ref().unwrap_or(&none);
         admit::admit(object, listeners, self.settings.max_request_bytes)
@@ -66,15 +118,15 @@ impl Keeper {
         })
     }
 
-    fn take(&mut self, now: Now, listing: &Listing, reply: u64, effects: &mut Vec<Effect>) {
+    fn take_listing(&mut self, now: Now, listing: &Listing, reply: u64, effects: &mut Vec<Effect>) {
         let source = &listing.source;
         let changes = listing::changes(listing, self.desired.declared());
         let moved = self
             .devices
             .get(source)
             .is_some_and(|known| *known != listing.device);
-        if moved && !changes.gone.is_empty() {
-            let missing = changes.gone.len();
+        let missing = changes.gone.len() + changes.replaced.len();
+        if moved && missing > 0 {
             self.unspoken.remove(source);
             effects.push(Effect::Reply(
                 reply,
@@ -91,13 +143,28 @@ impl Keeper {
             effects.push(Effect::Reply(reply, Ok(Declared { changes: 0 })));
             return;
         }
+        let mark = Mark::Device(listing.device);
+        self.append(source.clone(), mark, entries, removals, reply, effects);
+    }
+
+    /// Has entries written to the log.
+    pub(super) fn append(
+        &mut self,
+        source: SourceName,
+        mark: Mark,
+        entries: Vec<Entry>,
+        removals: usize,
+        reply: u64,
+        effects: &mut Vec<Effect>,
+    ) {
         effects.push(Effect::Append {
             entries: entries.clone(),
-            device: (source.clone(), listing.device),
+            source: source.clone(),
+            mark,
         });
         self.appending = Some(Appending {
-            source: source.clone(),
-            device: listing.device,
+            source,
+            mark,
             entries,
             removals,
             reply,
@@ -138,6 +205,8 @@ impl Keeper {
                 at: now.wall,
                 request: object.add(),
                 origin: Some(file.clone()),
+                position: None,
+                original: None,
                 admission,
             });
         }
@@ -170,7 +239,7 @@ impl Keeper {
             .flatten()
     }
 
-    /// Returns how many removals passed that are no replacement.
+    /// Returns how many removals passed.
     fn judge_removals(
         &mut self,
         now: Now,
@@ -187,25 +256,32 @@ impl Keeper {
             .unwrap_or(0);
         let history = self.histories.entry(source.clone()).or_default();
         history.owned(now.at, owned);
-        let removals = listing::removals(changes);
-        let verdict = guard::judge(
-            &changes.gone,
-            removals,
-            certificates,
-            history,
-            self.settings.bounds,
-            now.at,
-        );
-        let (admission, passed) = match verdict {
-            guard::Verdict::Pass => (Admission::Conclusion, removals),
-            guard::Verdict::Hold(id) => (Admission::Held(id), 0),
-        };
-        for key in &changes.gone {
+        let bounds = self.settings.bounds;
+        let (admission, passed) =
+            match guard::judge(&changes.gone, certificates, history, bounds, now.at) {
+                guard::Verdict::Pass => (Admission::Conclusion, changes.gone.len()),
+                guard::Verdict::Hold(id) => (Admission::Held(id), 0),
+            };
+        // What has come in their place is an order, and so is that they go.
+        self.let_go(now, source, &changes.replaced, &Admission::Order, entries);
+        self.let_go(now, source, &changes.gone, &admission, entries);
+        passed
+    }
+
+    fn let_go(
+        &mut self,
+        now: Now,
+        source: &SourceName,
+        keys: &[Key],
+        admission: &Admission,
+        entries: &mut Vec<Entry>,
+    ) {
+        for key in keys {
             let Some(declaration) = self.desired.declared().get(key, source) else {
                 continue;
             };
             let held_already = matches!(
-                (&declaration.stance, &admission),
+                (&declaration.stance, admission),
                 (Stance::Kept(Why::Hold(known)), Admission::Held(id)) if known == id
             );
             let remove = declaration.object.as_ref().map(|object| object.remove());
@@ -219,10 +295,11 @@ impl Keeper {
                 at: now.wall,
                 request,
                 origin: declaration.origin.clone(),
+                position: None,
+                original: None,
                 admission: admission.clone(),
             });
         }
-        passed
     }
 
     /// The entries of a listing are on disk: they are folded. Or they are not: nothing of the
@@ -242,8 +319,16 @@ impl Keeper {
                 self.unspoken.remove(&appending.source);
                 let history = self.histories.entry(appending.source.clone()).or_default();
                 history.removed(now.at, appending.removals);
-                self.devices.insert(appending.source, appending.device);
+                match appending.mark {
+                    Mark::Device(device) => {
+                        self.devices.insert(appending.source, device);
+                    }
+                    Mark::Position(position) => {
+                        self.positions.insert(appending.source, position);
+                    }
+                }
                 let changes = appending.entries.len();
+                self.remember_taken(&appending.entries);
                 for entry in appending.entries {
                     self.fold(entry);
                 }

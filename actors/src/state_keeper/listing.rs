@@ -19,6 +19,8 @@ pub struct Changes {
     pub set: Vec<(Key, Arc<Object>, Arc<PathBuf>)>,
     /// Objects that the listing lacks: a conclusion, for the guard to judge.
     pub gone: Vec<Key>,
+    /// Objects that it lacks since others have come in their place: no removal.
+    pub replaced: Vec<Key>,
     /// Objects that have no key.
     pub keyless: Vec<(Arc<PathBuf>, KeyError)>,
 }
@@ -80,34 +82,34 @@ pub fn changes(listing: &Listing, declared: &Declared) -> Changes {
     changes
         .gone
         .sort_by(|a, b| b.kind().cmp(&a.kind()).then_with(|| a.cmp(b)));
+    tell_replaced_apart(&mut changes);
     changes
 }
 
-/// How many of the removals are no replacement: a backend that moved within its cluster does not
-/// count (a re-pointed frontend keeps its key and is no removal at all).
-pub fn removals(changes: &Changes) -> usize {
+/// A backend that moves within its cluster is a replacement. (A re-pointed frontend keeps its key
+/// and is not gone at all.)
+fn tell_replaced_apart(changes: &mut Changes) {
     let mut arrived: HashMap<&str, usize> = HashMap::new();
     for (key, ..) in &changes.set {
         if let Key::Backend { cluster, .. } = key {
             *arrived.entry(cluster).or_default() += 1;
         }
     }
-    changes
-        .gone
-        .iter()
-        .filter(|key| {
-            let Key::Backend { cluster, .. } = key else {
-                return true;
-            };
-            match arrived.get_mut(cluster.as_ref()) {
-                Some(count) if *count > 0 => {
-                    *count -= 1;
-                    false
-                }
-                _ => true,
-            }
+    let is_replaced = |key: &Key| {
+        let Key::Backend { cluster, .. } = key else {
+            return false;
+        };
+        let count = arrived
+            .get_mut(cluster.as_ref())
+            .filter(|count| **count > 0);
+        count.is_some_and(|count| {
+            *count -= 1;
+            true
         })
-        .count()
+    };
+    (changes.replaced, changes.gone) = std::mem::take(&mut changes.gone)
+        .into_iter()
+        .partition(is_replaced);
 }
 
 #[cfg(test)]
@@ -221,7 +223,7 @@ mod tests {
             &listing(vec![("a.toml", Some(vec![backend("a", "a-1", 4)]))]),
             &declared,
         );
-        assert_eq!(changes.gone.len(), 3);
-        assert_eq!(removals(&changes), 2);
+        assert_eq!(changes.replaced, [backend("a", "a-1", 1).key().unwrap()]);
+        assert_eq!(changes.gone.len(), 2);
     }
 }

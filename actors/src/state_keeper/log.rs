@@ -3,22 +3,23 @@
 //! the last accepted declaration, not what Sōzu happened to hold.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     path::PathBuf,
     sync::Arc,
     time::SystemTime,
 };
 
-use sozu_command_lib::proto::command::Request;
+use sozu_command_lib::proto::command::{Request, request::RequestType};
 
 use super::{
     declared::{Declaration, Stance, Wanted, Why},
     desired::Desired,
+    effects::effects,
     held::{Belief, Held},
-    key::{Key, Object, key_of},
+    key::{Key, Object},
     verdict::Verdict,
 };
-use crate::messages::SourceName;
+use crate::messages::{Position, SourceName};
 
 /// How an entry was judged when it was taken. Stored with it, so that a change of configuration
 /// never undoes what was taken.
@@ -65,10 +66,14 @@ pub struct Entry {
     pub source: SourceName,
     /// When it was taken.
     pub at: SystemTime,
-    /// The change, in Sōzu's own terms.
+    /// The change, in Sōzu's own terms. Empty if it could not be read.
     pub request: Request,
     /// The file that says so, for a directory.
     pub origin: Option<Arc<PathBuf>>,
+    /// Its place in the stream, for a bus.
+    pub position: Option<Position>,
+    /// A bus's own bytes, of what is not let in.
+    pub original: Option<Arc<[u8]>>,
     /// How it was judged.
     pub admission: Admission,
 }
@@ -109,9 +114,27 @@ pub enum Provisional {
     },
     /// Nothing is to be sent for it.
     Final(Verdict),
+    /// A backend of a cluster that nobody knows: it waits for it.
+    Parked {
+        /// The cluster's id.
+        cluster: Arc<str>,
+    },
+}
+
+impl Entry {
+    /// Whether each object is spoken of by itself: in a directory's listing, and in what a person
+    /// says of what is kept. A bus's order is taken as Sōzu would take it.
+    pub fn is_listed(&self) -> bool {
+        self.origin.is_some() || matches!(self.admission, Admission::Operator(_))
+    }
 }
 
 impl Folded {
+    /// Whether it waits for its cluster.
+    pub fn is_parked(&self) -> bool {
+        matches!(self.provisional, Provisional::Parked { .. })
+    }
+
     /// The clusters that it is about.
     pub fn clusters(&self) -> impl Iterator<Item = &str> {
         self.keys.iter().filter_map(|key| match key {
@@ -138,16 +161,63 @@ impl Tail {
         self.entries.is_empty()
     }
 
-    /// Folds an entry and appends it. Returns the keys of which something else may be wanted now.
+    /// Folds an entry and appends it, and then what was parked for a cluster that it brings.
+    /// Returns the keys of which something else may be wanted now.
     pub fn fold(&mut self, entry: Entry, desired: &mut Desired, belief: &Belief) -> Vec<Key> {
+        self.end_parked(&entry);
         let folded = fold(entry, desired, belief);
-        let keys = folded
+        let mut keys: Vec<Key> = folded
             .turned
             .iter()
             .map(|turned| turned.key.clone())
             .collect();
+        let arrived: Vec<Arc<str>> = keys
+            .iter()
+            .filter_map(|key| match key {
+                Key::Cluster(id) if desired.has_cluster(id) => Some(id.clone()),
+                _ => None,
+            })
+            .collect();
         self.entries.push_back(folded);
+        for cluster in arrived {
+            for entry in self.unpark(&cluster) {
+                keys.extend(self.fold(entry, desired, belief));
+            }
+        }
         keys
+    }
+
+    /// What waits for a cluster ends with an order to remove the cluster.
+    fn end_parked(&mut self, entry: &Entry) {
+        let Some(RequestType::RemoveCluster(id)) = &entry.request.request_type else {
+            return;
+        };
+        for folded in &mut self.entries {
+            if matches!(&folded.provisional, Provisional::Parked { cluster } if **cluster == **id) {
+                folded.provisional = Provisional::Final(Verdict::RemovedWithItsCluster);
+            }
+        }
+    }
+
+    /// Takes out what is parked for the cluster, unless a later change of its key ended it.
+    fn unpark(&mut self, cluster: &str) -> Vec<Entry> {
+        if !self.entries.iter().any(Folded::is_parked) {
+            return Vec::new();
+        }
+        let mut later: HashSet<&Key> = HashSet::new();
+        let mut places = Vec::new();
+        for (place, folded) in self.entries.iter().enumerate().rev() {
+            let waits = matches!(&folded.provisional, Provisional::Parked { cluster: of } if **of == *cluster);
+            if waits && !folded.keys.iter().any(|key| later.contains(key)) {
+                places.push(place);
+            }
+            later.extend(&folded.keys);
+        }
+        places.reverse();
+        self.take(&places)
+            .into_iter()
+            .map(|folded| folded.entry)
+            .collect()
     }
 
     /// Undoes the entries in `refused` (by sequence number, with the reason) and folds all later
@@ -246,6 +316,7 @@ fn fold(entry: Entry, desired: &mut Desired, belief: &Belief) -> Folded {
     folded
 }
 
+/// Turns what the entry touches, one after the other.
 fn turn(
     folded: &mut Folded,
     desired: &mut Desired,
@@ -255,24 +326,55 @@ fn turn(
     let Some(request) = &entry.request.request_type else {
         return Err("the change is empty or of a kind that this version does not know".to_owned());
     };
-    let object = Object::added_by(request).map(Object::canonical);
-    let key = match (&object, key_of(request)) {
-        (Some(object), _) => object.key().map_err(|error| error.to_string())?,
-        (None, Some(key)) => key.map_err(|error| error.to_string())?,
-        (None, None) => return Err("the change adds or removes no object".to_owned()),
+    let touches = effects(request, &entry.source, entry.is_listed(), desired)?;
+    folded.keys = touches.iter().map(|(key, _)| key.clone()).collect();
+    let mut provisionals = Vec::with_capacity(touches.len());
+    for (key, object) in touches {
+        provisionals.push(touch(folded, &key, object, desired, belief)?);
+    }
+    Ok(together(provisionals))
+}
+
+/// What the touches of one entry come to.
+fn together(provisionals: Vec<Provisional>) -> Provisional {
+    let rank = |provisional: &Provisional| match provisional {
+        Provisional::Parked { .. } => 5,
+        Provisional::Sends { taken_over: true } => 4,
+        Provisional::Sends { taken_over: false } => 3,
+        Provisional::Final(Verdict::Held) => 2,
+        Provisional::Final(Verdict::Duplicate) => 1,
+        Provisional::Final(_) => 0,
     };
-    folded.keys.push(key.clone());
-    let before = desired.declared().get(&key, &entry.source).cloned();
-    let wanted_before = desired.declared().wanted(&key);
+    let heaviest = provisionals.into_iter().max_by_key(rank);
+    heaviest.unwrap_or(Provisional::Final(Verdict::Duplicate))
+}
+
+fn touch(
+    folded: &mut Folded,
+    key: &Key,
+    object: Option<Object>,
+    desired: &mut Desired,
+    belief: &Belief,
+) -> Result<Provisional, String> {
+    let entry = &folded.entry;
+    let before = desired.declared().get(key, &entry.source).cloned();
+    let wanted_before = desired.declared().wanted(key);
     let after = match object {
-        Some(object) => present(entry, object, before.as_ref()),
-        None => match let_go(entry, &key, before.as_ref(), desired) {
-            Some(after) => after,
-            None => return Ok(Provisional::Final(Verdict::Absent)),
-        },
+        Some(object) => {
+            if let Some(cluster) = waits_for(entry, &object, desired) {
+                return Ok(Provisional::Parked { cluster });
+            }
+            owned_by_another(entry, &wanted_before, Some(&object))?;
+            Some(present(entry, object, before.as_ref()))
+        }
+        None => let_go(entry, key, before.as_ref(), desired, belief),
+    };
+    let Some(after) = after else {
+        owned_by_another(entry, &wanted_before, None)?;
+        return Ok(Provisional::Final(absent(entry, key, desired)));
     };
     let held = matches!(after.stance, Stance::Kept(Why::Hold(_)));
-    desired.declare(&key, &entry.source, Some(after.clone()), belief)?;
+    desired.declare(key, &entry.source, Some(after.clone()), belief)?;
     let source = entry.source.clone();
     folded.turned.push(Turned {
         key: key.clone(),
@@ -281,22 +383,61 @@ fn turn(
         after: Some(after),
     });
     if !held {
-        end_orphans(folded, &key, desired, belief)?;
+        end_orphans(folded, key, desired, belief)?;
     }
     release_cluster(folded, &wanted_before, desired, belief)?;
     if held {
         return Ok(Provisional::Final(Verdict::Held));
     }
-    Ok(match (&wanted_before, desired.declared().wanted(&key)) {
+    Ok(match (&wanted_before, desired.declared().wanted(key)) {
         (Wanted::Object(a, _), Wanted::Object(b, _)) if a.same(&b) => {
             Provisional::Final(Verdict::Duplicate)
         }
         (Wanted::NoOpinion, Wanted::Object(object, _)) => Provisional::Sends {
-            taken_over: matches!(belief.held(&key), Held::Object(held) if !held.same(&object)),
+            taken_over: matches!(belief.held(key), Held::Object(held) if !held.same(&object)),
         },
         (Wanted::Nothing, Wanted::Nothing) => Provisional::Final(Verdict::Absent),
         _ => Provisional::Sends { taken_over: false },
     })
+}
+
+/// A bus's backend waits for a cluster that nobody knows yet.
+fn waits_for(entry: &Entry, object: &Object, desired: &Desired) -> Option<Arc<str>> {
+    let cluster = match object {
+        Object::Backend(backend) if entry.position.is_some() => backend.cluster_id.as_str(),
+        _ => return None,
+    };
+    (!desired.has_cluster(cluster)).then(|| cluster.into())
+}
+
+/// An order about what another source owns is refused by name, unless it asks for what stands. A
+/// listing is shown as shadowed instead.
+fn owned_by_another(entry: &Entry, wanted: &Wanted, object: Option<&Object>) -> Result<(), String> {
+    match wanted {
+        Wanted::Object(stands, owner) if *owner != entry.source && !entry.is_listed() => {
+            if object.is_some_and(|object| object.same(stands)) {
+                return Ok(());
+            }
+            Err(format!(
+                "the source {owner} owns it, with another value; change it there"
+            ))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The verdict of a removal of what is not there.
+fn absent(entry: &Entry, key: &Key, desired: &Desired) -> Verdict {
+    let Key::Backend { cluster, .. } = key else {
+        return Verdict::Absent;
+    };
+    let says = desired
+        .declared()
+        .get(&Key::Cluster(cluster.clone()), &entry.source);
+    match says.map(|says| &says.stance) {
+        Some(Stance::Absent { .. }) => Verdict::RemovedWithItsCluster,
+        _ => Verdict::Absent,
+    }
 }
 
 fn present(entry: &Entry, object: Object, before: Option<&Declaration>) -> Declaration {
@@ -311,24 +452,38 @@ fn present(entry: &Entry, object: Object, before: Option<&Declaration>) -> Decla
     }
 }
 
-/// What the source says of a key that it lets go of; nothing, if it never wanted it.
+/// What the source says of a key that it lets go of; nothing, if there is nothing to let go of. An
+/// order may also remove what Sōzu holds and no source owns.
 fn let_go(
     entry: &Entry,
     key: &Key,
     before: Option<&Declaration>,
     desired: &Desired,
+    belief: &Belief,
 ) -> Option<Declaration> {
-    let before = before.filter(|before| !matches!(before.stance, Stance::Absent { .. }))?;
+    let absent = Stance::Absent {
+        at: entry.at,
+        unseen_in: None,
+    };
+    let standing = before.filter(|before| !matches!(before.stance, Stance::Absent { .. }));
+    let Some(before) = standing else {
+        let foreign = desired.declared().wanted(key) == Wanted::NoOpinion
+            && belief.held(key) != Held::Nothing;
+        return (foreign && !entry.is_listed()).then(|| Declaration {
+            stance: absent,
+            // Only so that the database can tell the key.
+            object: belief.held(key).object().cloned(),
+            origin: None,
+            since: entry.seq,
+        });
+    };
     let stance = match (&entry.admission, key) {
         (Admission::Held(id), _) => Stance::Kept(Why::Hold(id.clone())),
         (Admission::Operator(operator), _) if matches!(operator.word, Word::Discard(_)) => {
             Stance::Kept(Why::Orphaned)
         }
         (_, Key::Cluster(id)) if desired.users(id) > 0 => Stance::Kept(Why::StillUsed),
-        _ => Stance::Absent {
-            at: entry.at,
-            unseen_in: None,
-        },
+        _ => absent,
     };
     Some(Declaration {
         object: match stance {

@@ -12,9 +12,10 @@ use std::{
 
 use super::{
     declared::{Declaration, Stance, Wanted, Why},
+    events::{Acceptance, Effect, Now},
     gate::Gate,
     held::Held,
-    keeper::{Acceptance, Effect, Keeper, Now},
+    keeper::Keeper,
     key::{Key, Object},
     log::{Admission, Entry, Operator, Word},
     plan::{self, Need},
@@ -90,7 +91,7 @@ impl Keeper {
         source: &SourceName,
         declaration: Declaration,
     ) -> Declaration {
-        if declaration.stance != Stance::Present || self.settings.sources.contains(source) {
+        if declaration.stance != Stance::Present || self.is_configured(source) {
             return declaration;
         }
         Declaration {
@@ -140,6 +141,8 @@ impl Keeper {
                 at: now.wall,
                 request,
                 origin: None,
+                position: None,
+                original: None,
                 admission: Admission::Operator(Operator {
                     uid: order.uid,
                     word: word.clone(),
@@ -218,7 +221,7 @@ impl Keeper {
     }
 
     fn is_left_behind(&self, source: &SourceName, says: &Declaration) -> bool {
-        says.is_orphaned() || !self.settings.sources.contains(source)
+        says.is_orphaned() || !self.is_configured(source)
     }
 
     /// The objects that declarations of this sort stand for.

@@ -5,11 +5,7 @@ use std::collections::HashMap;
 use actix::{Context, Handler, MessageResult, ResponseFuture};
 use tokio::sync::oneshot;
 
-use super::{
-    StateKeeper,
-    keeper::{Event, Keeper},
-    operator::Answer,
-};
+use super::{StateKeeper, events::Event, keeper::Keeper, operator::Answer};
 use crate::messages::{
     Compare, DiffError, Differing, Kept, ListHolds, ListOrphans, Order, OrderError, Ordered,
 };

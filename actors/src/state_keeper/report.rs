@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::SystemTime};
 
 use super::key::Kind;
-use crate::messages::SourceName;
+use crate::messages::{Position, SourceName};
 
 /// The protocol of a listener of Sōzu.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -68,6 +68,12 @@ pub struct SourceReport {
     pub orphaned: usize,
     /// When the last change of this source became final.
     pub last_change: Option<SystemTime>,
+    /// So far a bus may acknowledge.
+    pub settled: Option<Position>,
+    /// Whether a bus has come as far as its topic went when it subscribed.
+    pub caught_up: Option<bool>,
+    /// Changes that wait for their cluster.
+    pub parked: usize,
 }
 
 /// How Sōzu differs from what is wanted.

@@ -6,9 +6,10 @@ use sozu_socket::Sozu;
 
 use super::{
     declared::Wanted,
+    events::Now,
     gate::{Gate, Mode},
     held::Held,
-    keeper::{Doing, Keeper, Now},
+    keeper::{Doing, Keeper},
     key::Key,
     report::{Condition, Difference, Hold, Report, SourceReport},
 };
@@ -21,7 +22,9 @@ impl Keeper {
     /// The snapshot for the rest of the program.
     pub fn report(&self, now: Now) -> Report {
         Report {
-            conditions: vec![self.condition(now)],
+            conditions: std::iter::once(self.condition(now))
+                .chain(self.caught_up())
+                .collect(),
             listeners: self.listeners.clone(),
             sources: self.sources(),
             drift: self.drift(),
@@ -31,8 +34,9 @@ impl Keeper {
         }
     }
 
-    /// What the component says of itself, and what is wrong, if anything.
-    pub fn word(&self, now: Now) -> (String, Option<String>) {
+    /// What the component says of itself, and what is wrong, if anything. Nothing until Sōzu has
+    /// answered or was seen to be away.
+    pub fn word(&self, now: Now) -> Option<(String, Option<String>)> {
         let waiting = self.dirty.len() + self.in_flight.len();
         let objects: usize = self
             .desired
@@ -51,9 +55,9 @@ impl Keeper {
         let error = match &self.sozu {
             Sozu::Here(_) => self.disk.clone().map(|disk| format!("the state directory cannot be written: {disk}; free space or mend its permissions")).or_else(|| self.trouble.clone()),
             Sozu::Away { why } => Some(format!("Sōzu is away: {why}")),
-            Sozu::Unasked => Some("Sōzu was not asked yet".to_owned()),
+            Sozu::Unasked => return None,
         };
-        (detail, error)
+        Some((detail, error))
     }
 
     fn condition(&self, now: Now) -> Condition {
@@ -68,6 +72,28 @@ impl Keeper {
             Err(self.why_incomplete(now))
         };
         Condition { name, state }
+    }
+
+    /// Each bus has to have caught up once in the life of the database.
+    fn caught_up(&self) -> Option<Condition> {
+        let missing: Vec<&str> = self
+            .buses
+            .iter()
+            .filter(|(_, bus)| !bus.caught_up_once)
+            .map(|(source, _)| source.as_str())
+            .collect();
+        let state = if missing.is_empty() || self.settings.mode == Mode::Observe {
+            Ok(())
+        } else {
+            Err(format!(
+                "{} has not caught up with its topic yet",
+                missing.join(", ")
+            ))
+        };
+        (!self.buses.is_empty()).then_some(Condition {
+            name: "caught_up",
+            state,
+        })
     }
 
     fn why_incomplete(&self, now: Now) -> String {
@@ -92,14 +118,12 @@ impl Keeper {
     fn sources(&self) -> BTreeMap<SourceName, SourceReport> {
         let declared = self.desired.declared();
         let mut sources: BTreeMap<SourceName, SourceReport> = self
-            .settings
-            .sources
-            .iter()
+            .configured()
             .map(|source| (source.clone(), SourceReport::default()))
             .collect();
         for (source, objects) in declared.objects() {
             let total: usize = objects.values().sum();
-            let configured = self.settings.sources.contains(source);
+            let configured = self.is_configured(source);
             if total > 0 || configured {
                 let report = sources.entry(source.clone()).or_default();
                 report.orphaned = if configured {
@@ -131,6 +155,13 @@ impl Keeper {
                 .collect();
             report.refused = self.refusals(source);
             report.last_change = self.last_change.get(source).copied();
+            report.settled = self.settled_position(source);
+            report.caught_up = self.is_caught_up(source);
+            report.parked = self
+                .tail
+                .iter()
+                .filter(|folded| folded.is_parked() && folded.entry.source == *source)
+                .count();
         }
         for key in self.unservable.keys() {
             if let Wanted::Object(_, owner) = declared.wanted(key)
@@ -140,6 +171,18 @@ impl Keeper {
             }
         }
         sources
+    }
+
+    fn configured(&self) -> impl Iterator<Item = &SourceName> {
+        self.settings
+            .sources
+            .iter()
+            .chain(self.settings.policies.keys())
+    }
+
+    /// Whether the source is in the configuration.
+    pub(super) fn is_configured(&self, source: &SourceName) -> bool {
+        self.configured().any(|name| name == source)
     }
 
     fn refusals(&self, source: &SourceName) -> Vec<String> {

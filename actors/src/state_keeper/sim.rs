@@ -2,7 +2,7 @@
 //! one, and the daemon can die before or after each of them.
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{BTreeMap, HashMap, HashSet, VecDeque},
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -16,18 +16,23 @@ use sozu_socket::{ExchangeError, Life, Refusal, Sozu};
 use super::{
     answer::Outcome,
     declared::Declaration,
+    events::{Acceptance, Effect, Event, Loaded, Mark, Now, Settings},
     examples::{HTTP, TCP, backend, cluster, http},
     gate::Mode,
     guard::Bounds,
     held::sort_records,
-    keeper::{Acceptance, Effect, Event, Keeper, Loaded, Now, Settings},
+    keeper::Keeper,
     key::{Key, Object},
-    log::Entry,
+    log::{Admission, Entry},
     operator::Answer,
+    policy::Policy,
     report::Report,
     verdict::Verdict,
 };
-use crate::messages::{DeclareError, Declared, FileContent, ListedFile, Listing, SourceName};
+use crate::messages::{
+    BusChange, Changes, DeclareError, Declared, FileContent, ListedFile, Listing, Position,
+    SourceName, Subscribed,
+};
 
 /// What goes wrong with the next batch.
 #[derive(Clone, Copy, PartialEq)]
@@ -46,6 +51,8 @@ struct Disk {
     journal: Vec<(Entry, Option<Verdict>)>,
     objects: BTreeMap<(Key, SourceName), Declaration>,
     devices: HashMap<SourceName, u64>,
+    positions: HashMap<SourceName, Position>,
+    caught_up: HashSet<SourceName>,
     complete_life: Option<Arc<str>>,
     full: bool,
 }
@@ -65,6 +72,8 @@ impl Disk {
                 .collect(),
             last_seq: self.journal.last().map_or(0, |(entry, _)| entry.seq),
             devices: self.devices.clone(),
+            positions: self.positions.clone(),
+            caught_up: self.caught_up.clone(),
             complete_life: self.complete_life.clone(),
             removed_lately: HashMap::new(),
         }
@@ -85,6 +94,7 @@ impl Disk {
                 None => self.objects.remove(&place),
             };
         }
+        self.caught_up.extend(acceptance.caught_up.iter().cloned());
         if let Some(life) = &acceptance.complete_life {
             self.complete_life = Some(life.clone());
         }
@@ -112,6 +122,18 @@ struct World {
 
 fn source() -> SourceName {
     SourceName::new("s")
+}
+
+fn bus() -> SourceName {
+    SourceName::new("bus")
+}
+
+fn place(entry: u64) -> Position {
+    Position {
+        ledger: 1,
+        entry,
+        index: -1,
+    }
 }
 
 fn empty_sozu() -> ConfigState {
@@ -144,6 +166,13 @@ fn settings(mode: Mode) -> Settings {
         worker_timeout: Duration::from_secs(2),
         max_request_bytes: 1_900_000,
         sources: vec![source()],
+        policies: HashMap::from([(
+            bus(),
+            Policy {
+                verbs: vec!["routing".to_owned()],
+                ..Policy::default()
+            },
+        )]),
     }
 }
 
@@ -160,12 +189,17 @@ impl World {
     }
 
     fn in_mode(sozu: ConfigState, mode: Mode) -> Self {
-        let keeper = Keeper::new(settings(mode), Loaded::default(), now(Duration::ZERO));
+        // A bus that has never caught up would keep the proxy from being ready.
+        let disk = Disk {
+            caught_up: [bus()].into(),
+            ..Disk::default()
+        };
+        let keeper = Keeper::new(settings(mode), disk.load(), now(Duration::ZERO));
         let mut world = Self {
             keeper,
             mode,
             sources: vec![source()],
-            disk: Disk::default(),
+            disk,
             sozu,
             life: 1,
             fault: None,
@@ -253,12 +287,20 @@ impl World {
             }
             Effect::Append {
                 entries,
-                device: (source, device),
+                source,
+                mark,
             } => {
                 self.disk
                     .journal
                     .extend(entries.into_iter().map(|entry| (entry, None)));
-                self.disk.devices.insert(source, device);
+                match mark {
+                    Mark::Device(device) => {
+                        self.disk.devices.insert(source, device);
+                    }
+                    Mark::Position(position) => {
+                        self.disk.positions.insert(source, position);
+                    }
+                }
                 Event::Appended(Ok(()))
             }
             Effect::AppendOrder(_) if self.disk.full => {
@@ -287,7 +329,7 @@ impl World {
                 self.replies.push(result);
                 return None;
             }
-            Effect::Restored { .. } => return None,
+            Effect::GoOn(..) | Effect::Redelivered(..) | Effect::Restored { .. } => return None,
         })
     }
 
@@ -358,6 +400,51 @@ impl World {
             }
         }
         panic!("the keeper never takes the listing");
+    }
+
+    /// The bus subscribes while its topic ends at `end`.
+    fn subscribes(&mut self, end: Option<u64>) {
+        let subscribed = Subscribed {
+            source: bus(),
+            end: end.map(place),
+        };
+        self.tell(Event::Subscribed {
+            subscribed,
+            reply: 0,
+        });
+        self.rest();
+    }
+
+    /// The bus sends its topic from its `first` message on.
+    fn sends(&mut self, first: u64, requests: &[Request]) {
+        let changes = requests
+            .iter()
+            .zip(first..)
+            .map(|(request, entry)| BusChange {
+                position: place(entry),
+                request: Ok(request.clone()),
+                bytes: Arc::from([]),
+            });
+        let changes = Changes {
+            source: bus(),
+            changes: changes.collect(),
+        };
+        for _ in 0..5 {
+            self.replies.clear();
+            let changes = changes.clone();
+            self.tell(Event::Changes { changes, reply: 0 });
+            self.rest();
+            if matches!(self.replies.last(), Some(Ok(_))) {
+                return;
+            }
+        }
+        panic!("the keeper never takes the changes: {:?}", self.replies);
+    }
+
+    fn acknowledges(&self) -> Option<u64> {
+        self.report().sources[&bus()]
+            .settled
+            .map(|position| position.entry)
     }
 
     /// One file, whose objects are these.
@@ -640,6 +727,29 @@ fn a_large_listing_that_empties_is_held_until_its_objects_return() {
 }
 
 #[test]
+fn backends_that_move_are_no_conclusion_before_and_after_a_restart() {
+    let mut world = World::new(empty_sozu());
+    let fleet = |first: u16| {
+        let mut objects = vec![cluster("a")];
+        objects.extend((0..60).map(|n| backend("a", &format!("a-{n}"), first + n)));
+        [objects, route("b", 9)].concat()
+    };
+    world.declares(&fleet(1000));
+    world.declares(&fleet(2000));
+    world.sozu_holds(&fleet(2000));
+    let conclusions = world
+        .disk
+        .journal
+        .iter()
+        .filter(|(entry, _)| entry.admission == Admission::Conclusion);
+    assert_eq!(
+        conclusions.count(),
+        0,
+        "what the guard adds up after a restart"
+    );
+}
+
+#[test]
 fn a_broken_file_stands_for_what_it_last_gave_over_a_restart_too() {
     let mut world = World::new(empty_sozu());
     world.declares(&route("a", 1));
@@ -747,6 +857,204 @@ fn a_silent_worker_holds_up_only_until_the_fence_is_over() {
         "{:?}",
         world.verdicts()
     );
+}
+
+fn adds(objects: &[Object]) -> Vec<Request> {
+    objects.iter().map(Object::add).collect()
+}
+
+#[test]
+fn a_bus_is_acknowledged_as_far_as_everything_is_settled() {
+    let mut world = World::new(empty_sozu());
+    world.rest();
+    world.subscribes(None);
+    world.sends(0, &adds(&route("a", 1)));
+    world.sozu_holds(&route("a", 1));
+    assert_eq!(world.acknowledges(), Some(2));
+    world.sends(0, &adds(&route("a", 1)));
+    assert_eq!(
+        world.verdicts(),
+        ["applied"; 3],
+        "what comes again is skipped by its position"
+    );
+    world.sends(
+        3,
+        &[http("a", "bad/").add(), http("a", "good.example").add()],
+    );
+    assert_eq!(world.verdicts()[3..], ["refused", "applied"]);
+    assert_eq!(world.acknowledges(), Some(4));
+}
+
+#[test]
+fn an_order_to_remove_a_cluster_takes_its_frontends_and_backends_along() {
+    let mut sozu = empty_sozu();
+    hold(&mut sozu, &route("old", 9));
+    let mut world = World::new(sozu);
+    world.rest();
+    world.subscribes(None);
+    world.sends(0, &adds(&[route("a", 1), route("b", 2)].concat()));
+    let removals = [
+        cluster("a").remove().unwrap(),
+        backend("a", "a-0", 1).remove().unwrap(),
+        cluster("old").remove().unwrap(),
+        cluster("never").remove().unwrap(),
+    ];
+    world.sends(6, &removals);
+    world.sozu_holds(&route("b", 2));
+    let expected = ["applied", "removed_with_its_cluster", "applied", "absent"];
+    assert_eq!(world.verdicts()[6..], expected);
+    world.dies();
+    world.rest();
+    world.sozu_holds(&route("b", 2));
+}
+
+#[test]
+fn a_backend_waits_for_its_cluster_and_is_acknowledged_meanwhile() {
+    let mut world = World::new(empty_sozu());
+    world.rest();
+    world.subscribes(None);
+    world.sends(0, &adds(&[backend("late", "l-0", 1), cluster("now")]));
+    assert_eq!(world.acknowledges(), Some(1));
+    assert_eq!(world.report().sources[&bus()].parked, 1);
+    world.dies();
+    world.rest();
+    world.subscribes(Some(1));
+    assert_eq!(world.report().sources[&bus()].parked, 1, "it is durable");
+    world.sends(2, &adds(&[cluster("late")]));
+    world.sozu_holds(&[cluster("now"), cluster("late"), backend("late", "l-0", 1)]);
+    assert_eq!(world.verdicts(), ["applied"; 3]);
+    world.sends(3, &adds(&[backend("never", "n-0", 1)]));
+    world.at += Duration::from_secs(700);
+    for _ in 0..700 {
+        world.at += Duration::from_secs(1);
+        world.tell(Event::Tick);
+    }
+    world.rest();
+    assert_eq!(world.verdicts().last(), Some(&"refused"));
+}
+
+#[test]
+fn what_another_source_owns_is_refused_by_name() {
+    let mut world = World::new(empty_sozu());
+    world.declares(&route("a", 1));
+    world.subscribes(None);
+    let same = http("a", "a.example").add();
+    let other = http("elsewhere", "a.example").add();
+    let gone = http("a", "a.example").remove().unwrap();
+    world.sends(0, &[other, gone, same]);
+    world.sozu_holds(&route("a", 1));
+    assert_eq!(world.verdicts()[3..], ["refused", "refused", "duplicate"]);
+    // The file lets go: the bus's identical word takes over without a request.
+    world.sent.clear();
+    world.declares(&route("a", 1)[..2]);
+    world.sozu_holds(&route("a", 1));
+    assert!(world.sent.is_empty(), "{:?}", world.sent);
+}
+
+#[test]
+fn history_is_not_replayed_into_live_traffic() {
+    let mut sozu = empty_sozu();
+    hold(&mut sozu, &route("live", 3));
+    let mut world = World::new(sozu);
+    world.rest();
+    world.subscribes(Some(7));
+    let moves = |from: u16, to: u16| {
+        [
+            backend("live", "live-0", from).remove().unwrap(),
+            backend("live", "live-0", to).add(),
+        ]
+    };
+    world.sends(0, &adds(&route("live", 1)));
+    world.sends(3, &moves(1, 2));
+    world.sozu_holds(&route("live", 3));
+    assert_eq!(world.report().sources[&bus()].caught_up, Some(false));
+    assert_eq!(
+        world.acknowledges(),
+        Some(3),
+        "what would touch the live backend is not in effect yet"
+    );
+    world.sends(5, &[&adds(&route("new", 9))[..1], &moves(2, 3)].concat());
+    world.sozu_holds(&[&route("live", 3)[..], &[cluster("new")]].concat());
+    assert_eq!(world.report().sources[&bus()].caught_up, Some(true));
+    assert_eq!(world.acknowledges(), Some(7));
+    let touched = world
+        .sent
+        .iter()
+        .filter(|request| format!("{request:?}").contains("Backend"))
+        .count();
+    assert_eq!(
+        touched, 0,
+        "the backend that serves was never touched: {:?}",
+        world.sent
+    );
+}
+
+#[test]
+fn a_bus_that_has_never_caught_up_keeps_the_proxy_from_being_ready() {
+    let mut world = World::new(empty_sozu());
+    world.disk.caught_up.clear();
+    world.dies();
+    world.rest();
+    assert!(!world.report().ready());
+    world.subscribes(Some(0));
+    assert!(!world.report().ready());
+    world.sends(0, &adds(&[cluster("a")]));
+    assert!(world.report().ready());
+    world.dies();
+    world.rest();
+    assert!(
+        world.report().ready(),
+        "once in the life of the database is enough"
+    );
+}
+
+#[test]
+fn a_topic_that_ends_before_our_position_is_another_one() {
+    let mut world = World::new(empty_sozu());
+    world.rest();
+    world.subscribes(None);
+    world.sends(5, &adds(&route("a", 1)));
+    world.subscribes(Some(1));
+    world.sends(0, &adds(&[cluster("b"), cluster("c")]));
+    world.sozu_holds(&[&route("a", 1)[..], &[cluster("b"), cluster("c")]].concat());
+}
+
+#[test]
+fn undecodable_and_forbidden_changes_are_refused_with_their_bytes() {
+    let mut world = World::new(empty_sozu());
+    world.rest();
+    world.subscribes(None);
+    let change = |entry, request| BusChange {
+        position: place(entry),
+        request,
+        bytes: Arc::from([7]),
+    };
+    let changes = vec![
+        change(0, Err("no protobuf".to_owned())),
+        change(1, Ok(Request::default())),
+        change(
+            2,
+            Ok(RequestType::LoadState("/etc/passwd".to_owned()).into()),
+        ),
+        change(3, Ok(cluster("good").add())),
+    ];
+    let changes = Changes {
+        source: bus(),
+        changes,
+    };
+    world.tell(Event::Changes { changes, reply: 0 });
+    world.rest();
+    assert_eq!(
+        world.verdicts(),
+        ["refused", "refused", "refused", "applied"]
+    );
+    assert_eq!(world.acknowledges(), Some(3));
+    assert!(
+        world.disk.journal[..3]
+            .iter()
+            .all(|(entry, _)| entry.original.is_some())
+    );
+    world.sozu_holds(&[cluster("good")]);
 }
 
 /// The daemon dies before or after each of its effects: at rest Sōzu holds what the files say, and

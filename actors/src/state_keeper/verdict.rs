@@ -17,6 +17,8 @@ pub enum Verdict {
     Duplicate,
     /// A removal of what was not there.
     Absent,
+    /// A removal of what went with its cluster.
+    RemovedWithItsCluster,
     /// A later change of the same key was applied in its place.
     Superseded,
     /// Applied over another value that somebody else had put there.
@@ -38,6 +40,7 @@ impl Verdict {
             Verdict::Applied => "applied",
             Verdict::Duplicate => "duplicate",
             Verdict::Absent => "absent",
+            Verdict::RemovedWithItsCluster => "removed_with_its_cluster",
             Verdict::Superseded => "superseded",
             Verdict::TakenOver => "taken_over",
             Verdict::Held => "held",
@@ -86,7 +89,7 @@ pub fn settle<'a>(
         };
         if let Some(verdict) = verdict {
             settling.push((place, verdict));
-        } else {
+        } else if !folded.is_parked() {
             waiting_keys.extend(&folded.keys);
             waiting_clusters.extend(folded.clusters());
         }
@@ -100,9 +103,12 @@ fn verdict(
     last: &HashMap<&Key, usize>,
     settled: &impl Fn(&Key) -> Settled,
 ) -> Option<Verdict> {
+    let overtaken = folded.keys.iter().all(|key| last.get(key) > Some(&place));
     let taken_over = match &folded.provisional {
         Provisional::Final(verdict) => return Some(verdict.clone()),
         Provisional::Sends { taken_over } => *taken_over,
+        Provisional::Parked { .. } if !overtaken => return None,
+        Provisional::Parked { .. } => false,
     };
     let sides: Vec<Settled> = folded.keys.iter().map(settled).collect();
     if sides.contains(&Settled::No) {
@@ -112,7 +118,7 @@ fn verdict(
         Verdict::Observed
     } else if sides.contains(&Settled::Divergent) {
         Verdict::Divergent
-    } else if folded.keys.iter().all(|key| last.get(key) > Some(&place)) {
+    } else if overtaken {
         Verdict::Superseded
     } else if taken_over {
         Verdict::TakenOver

@@ -38,11 +38,11 @@ pub(in crate::fs_watcher) fn settle(claims: Vec<Claim>) -> (Vec<Arc<Vec<Object>>
         told.sort_unstable_by_key(|(owner, _)| *owner);
         for (owner, (key, count)) in told {
             let more = match count {
-                1 => String::new(),
-                count => format!(" and {} more", count - 1),
+                1 => " is".to_owned(),
+                count => format!(" and {} more are", count - 1),
             };
             let text = format!(
-                "the {} {key}{more} is shadowed by {}, which comes first; remove one of the two",
+                "the {} {key}{more} shadowed by {}, which comes first; remove one of the two",
                 key.kind(),
                 claims[owner].path.display()
             );

@@ -69,7 +69,7 @@ fn resolve_with(
                 }
             });
         if let Err(error) = spawned {
-            tracing::warn!(%error, "a thread to resolve names could not be started");
+            tracing::warn!(%error, "A thread to resolve names could not be started.");
         }
     }
     drop(results);

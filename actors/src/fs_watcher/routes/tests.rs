@@ -643,7 +643,7 @@ fn the_first_file_in_path_order_has_what_two_declare() {
     assert_eq!(
         problems,
         [
-            "/b: the cluster x and 1 more is shadowed by /a, which comes first; remove one of the two"
+            "/b: the cluster x and 1 more are shadowed by /a, which comes first; remove one of the two"
         ]
     );
 }

@@ -162,6 +162,7 @@ fn kicks_only() -> Pace {
     Pace {
         watched: NEVER,
         unwatched: NEVER,
+        listeners_within: Duration::ZERO,
     }
 }
 
@@ -258,6 +259,7 @@ fn what_no_event_tells_is_found_by_the_rescan() {
     let pace = Pace {
         watched: Duration::from_millis(100),
         unwatched: NEVER,
+        ..kicks_only()
     };
     watching(&dir, pace, report(), |mut watched| async move {
         watched.listing_with("cluster first").await;
@@ -298,12 +300,28 @@ fn nothing_is_declared_before_the_listeners_are_known() {
 }
 
 #[test]
+fn nothing_is_said_while_a_start_takes_its_ordinary_time() {
+    let root = tempfile::tempdir().unwrap();
+    let pace = Pace {
+        listeners_within: NEVER,
+        ..kicks_only()
+    };
+    let first = Report::default();
+    watching(root.path(), pace, first, |mut watched| async move {
+        watched.report.send(Arc::new(report())).unwrap();
+        let first = watched.word(|_| true).await;
+        assert_eq!(first, Word::Running("0 files, 0 objects".to_owned()));
+    });
+}
+
+#[test]
 fn a_listing_that_was_not_taken_is_sent_again_until_it_is_and_then_no_more() {
     let root = tempfile::tempdir().unwrap();
     fs::write(root.path().join("a.toml"), route("a")).unwrap();
     let pace = Pace {
         watched: Duration::from_millis(50),
         unwatched: NEVER,
+        ..kicks_only()
     };
     watching(root.path(), pace, report(), |mut watched| async move {
         let refusal = DeclareError::OtherDevice { missing: 7 };
@@ -394,6 +412,7 @@ fn a_directory_that_is_not_there_yet_is_awaited() {
     let pace = Pace {
         watched: NEVER,
         unwatched: Duration::from_millis(100),
+        ..kicks_only()
     };
     watching(&dir, pace, report(), |mut watched| {
         let dir = dir.clone();

@@ -11,7 +11,7 @@ mod schema;
 mod writer;
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     fs::{self, DirBuilder, OpenOptions},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
@@ -27,10 +27,10 @@ pub use self::{
     writer::Writer,
 };
 use super::{
-    keeper::{Acceptance, Loaded},
+    events::{Acceptance, Loaded, Mark},
     log::Entry,
 };
-use crate::messages::SourceName;
+use crate::messages::{Position, SourceName};
 
 /// What a source removed is remembered this long.
 const ABSENT_FOR: Duration = Duration::from_hours(720);
@@ -69,6 +69,11 @@ pub enum StoreError {
     /// SQLite refuses.
     #[error("the database: {0}")]
     Sqlite(#[from] rusqlite::Error),
+    /// The position of a source that this version cannot read.
+    #[error(
+        "the position of the source {0} cannot be read; restore a copy of the state directory, or move it away to start anew"
+    )]
+    Position(String),
     /// A row that this version cannot read.
     #[error(
         "row {seq} of the journal, or an object, cannot be read: {what}; restore a copy of the state directory, or move it away to start anew"
@@ -151,31 +156,42 @@ impl Store {
             tail: rows::tail(connection)?,
             last_seq: last_seq.max(stored).unwrap_or(0),
             devices: self.devices()?,
+            positions: self.positions()?,
+            caught_up: self.caught_up()?,
             complete_life: self.meta("complete_life")?.map(Arc::from),
             removed_lately: self.removed_lately(now)?,
         })
     }
 
-    /// Writes entries to the log, in one transaction.
+    /// Writes entries to the log, and the source's place, in one transaction.
     ///
     /// # Errors
     /// If SQLite cannot write; nothing is written then.
     pub fn append(
         &mut self,
         entries: &[Entry],
-        device: &(SourceName, u64),
+        source: &SourceName,
+        mark: Mark,
     ) -> Result<(), StoreError> {
         let transaction = self.connection.transaction()?;
         for entry in entries {
             rows::insert_entry(&transaction, entry)?;
         }
-        let (source, device) = device;
-        transaction
-            .prepare_cached(
+        let (sql, place) = match mark {
+            Mark::Device(device) => (
                 "INSERT INTO positions (source, device) VALUES (?1, ?2)
                  ON CONFLICT (source) DO UPDATE SET device = ?2",
-            )?
-            .execute(params![source.as_str(), device.to_string()])?;
+                device.to_string(),
+            ),
+            Mark::Position(position) => (
+                "INSERT INTO positions (source, position) VALUES (?1, ?2)
+                 ON CONFLICT (source) DO UPDATE SET position = ?2",
+                position.to_string(),
+            ),
+        };
+        transaction
+            .prepare_cached(sql)?
+            .execute(params![source.as_str(), place])?;
         transaction.commit()?;
         Ok(())
     }
@@ -209,6 +225,13 @@ impl Store {
             transaction.execute(
                 "INSERT OR REPLACE INTO meta (name, value) VALUES ('complete_life', ?1)",
                 [life.as_ref()],
+            )?;
+        }
+        for source in &acceptance.caught_up {
+            transaction.execute(
+                "INSERT INTO positions (source, caught_up) VALUES (?1, 1)
+                 ON CONFLICT (source) DO UPDATE SET caught_up = 1",
+                [source.as_str()],
             )?;
         }
         transaction.commit()?;
@@ -248,9 +271,12 @@ impl Store {
         Ok(())
     }
 
-    /// Size of the database's file in bytes.
+    /// Size of the database on disk in bytes, with what SQLite has still beside it.
     pub fn bytes(&self) -> u64 {
-        fs::metadata(&self.path).map_or(0, |metadata| metadata.len())
+        let size = |name: &str| {
+            fs::metadata(self.path.with_file_name(name)).map_or(0, |metadata| metadata.len())
+        };
+        size("state.db") + size("state.db-wal")
     }
 
     fn meta(&self, name: &str) -> Result<Option<String>, StoreError> {
@@ -272,6 +298,31 @@ impl Store {
             Ok((SourceName::new(&source), device.parse().unwrap_or(0)))
         })?;
         Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    fn positions(&self) -> Result<HashMap<SourceName, Position>, StoreError> {
+        let mut statement = self
+            .connection
+            .prepare("SELECT source, position FROM positions WHERE position IS NOT NULL")?;
+        let mut rows = statement.query([])?;
+        let mut positions = HashMap::new();
+        while let Some(row) = rows.next()? {
+            let (source, position): (String, String) = (row.get(0)?, row.get(1)?);
+            let position = position
+                .parse()
+                .map_err(|_| StoreError::Position(source.clone()))?;
+            positions.insert(SourceName::new(&source), position);
+        }
+        Ok(positions)
+    }
+
+    fn caught_up(&self) -> Result<HashSet<SourceName>, StoreError> {
+        let mut statement = self
+            .connection
+            .prepare("SELECT source FROM positions WHERE caught_up = 1")?;
+        let rows = statement.query_map([], |row| row.get::<_, String>(0))?;
+        let names = rows.map(|name| name.map(|name| SourceName::new(&name)));
+        Ok(names.collect::<Result<_, _>>()?)
     }
 
     fn removed_lately(&self, now: SystemTime) -> Result<HashMap<SourceName, usize>, StoreError> {

@@ -17,7 +17,7 @@ use crate::{
     messages::SourceName,
     state_keeper::{
         declared::{Declaration, Stance, Why},
-        keeper::FinalVerdict,
+        events::FinalVerdict,
         key::{Key, Object, key_of},
         log::{Admission, Entry, Operator, Word},
         verdict::Verdict,
@@ -92,8 +92,9 @@ pub(super) fn insert_entry(transaction: &Transaction<'_>, entry: &Entry) -> Resu
     transaction
         .prepare_cached(
             "INSERT INTO journal
-             (seq, source, at, kind, key, change, origin, admission, hold, reason, request)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+             (seq, source, at, kind, key, change, origin, admission, hold, reason, request,
+              position, original)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
         )?
         .execute(params![
             entry.seq,
@@ -107,6 +108,8 @@ pub(super) fn insert_entry(transaction: &Transaction<'_>, entry: &Entry) -> Resu
             hold,
             reason,
             stored(&entry.request, entry.origin.is_some()),
+            entry.position.map(|position| position.to_string()),
+            entry.original.as_deref(),
         ])?;
     Ok(())
 }
@@ -193,12 +196,13 @@ pub(super) fn declarations(
     let mut rows = statement.query([])?;
     let mut declarations = Vec::new();
     while let Some(row) = rows.next()? {
-        declarations.push(declaration(row)?);
+        declarations.extend(declaration(row)?);
     }
     Ok(declarations)
 }
 
-fn declaration(row: &Row<'_>) -> Result<(Key, SourceName, Declaration), StoreError> {
+/// One declaration. Nothing for what was removed without ever having been seen: there is no key.
+fn declaration(row: &Row<'_>) -> Result<Option<(Key, SourceName, Declaration)>, StoreError> {
     let bad = |what: &str| {
         let (kind, key) = (row.get(9), row.get(10));
         let (kind, key): (String, String) = (kind.unwrap_or_default(), key.unwrap_or_default());
@@ -211,6 +215,9 @@ fn declaration(row: &Row<'_>) -> Result<(Key, SourceName, Declaration), StoreErr
     let stance: String = row.get(1)?;
     let (why, hold): (Option<String>, Option<String>) = (row.get(2)?, row.get(3)?);
     let bytes: Vec<u8> = row.get(5)?;
+    if bytes.is_empty() && stance == "absent" {
+        return Ok(None);
+    }
     let request = decode(&bytes).ok_or_else(|| bad("its request is not one of Sōzu's"))?;
     let key = key_of(&request)
         .and_then(Result::ok)
@@ -239,7 +246,7 @@ fn declaration(row: &Row<'_>) -> Result<(Key, SourceName, Declaration), StoreErr
         origin: path(row.get(4)?),
         since: row.get(6)?,
     };
-    Ok((key, SourceName::new(&source), declaration))
+    Ok(Some((key, SourceName::new(&source), declaration)))
 }
 
 fn decode(bytes: &[u8]) -> Option<RequestType> {
@@ -248,7 +255,8 @@ fn decode(bytes: &[u8]) -> Option<RequestType> {
 
 pub(super) fn tail(connection: &Connection) -> Result<Vec<Entry>, StoreError> {
     let mut statement = connection.prepare(
-        "SELECT seq, source, at, origin, admission, hold, reason, request FROM journal
+        "SELECT seq, source, at, origin, admission, hold, reason, request, position, original
+         FROM journal
          WHERE verdict IS NULL ORDER BY seq",
     )?;
     let mut rows = statement.query([])?;
@@ -275,6 +283,14 @@ pub(super) fn tail(connection: &Connection) -> Result<Vec<Entry>, StoreError> {
             at: time(row.get(2)?),
             request: Request::decode(bytes.as_slice())
                 .map_err(|_| bad("its request is not one of Sōzu's"))?,
+            position: match row.get::<_, Option<String>>(8)? {
+                Some(text) => Some(
+                    text.parse()
+                        .map_err(|_| bad("its position is no position"))?,
+                ),
+                None => None,
+            },
+            original: row.get::<_, Option<Vec<u8>>>(9)?.map(Into::into),
             admission: match (admission.as_str(), hold) {
                 ("order", _) => Admission::Order,
                 ("conclusion", _) => Admission::Conclusion,

@@ -12,11 +12,13 @@ const KNOWN: i64 = 1;
 const SCHEMA: &str = "
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 
--- Each source's place in its stream; for a directory the device (st_dev) that it lies on.
+-- Each bus's place in its stream, and whether it has caught up once; for a directory the device
+-- (st_dev) that it lies on.
 CREATE TABLE positions (
-    source   TEXT PRIMARY KEY,
-    position TEXT,
-    device   TEXT
+    source    TEXT PRIMARY KEY,
+    position  TEXT,
+    caught_up INTEGER NOT NULL DEFAULT 0,
+    device    TEXT
 ) WITHOUT ROWID;
 
 -- The log. Times are milliseconds since 1970. A row without a verdict is not final yet.
@@ -33,6 +35,7 @@ CREATE TABLE journal (
                                  -- 'released', 'discarded', 'removed'
     hold       TEXT,
     request    BLOB NOT NULL,    -- Sōzu's protobuf Request, without a private key that a file has
+    original   BLOB,             -- a bus's own bytes, of what is not let in
     verdict    TEXT,
     reason     TEXT,
     verdict_at INTEGER
@@ -59,7 +62,7 @@ CREATE TABLE objects (
 ) WITHOUT ROWID;
 
 CREATE VIEW dead_letters AS
-    SELECT seq, source, at, kind, key, origin, reason, request FROM journal
+    SELECT seq, source, at, kind, key, origin, position, reason, request, original FROM journal
     WHERE verdict = 'refused';
 CREATE VIEW holds AS
     SELECT hold AS id, source, count(*) AS objects, min(at) AS at FROM objects

@@ -1,8 +1,10 @@
+use sozu_command_lib::proto::command::Request;
+
 use super::*;
 use crate::state_keeper::{
     declared::{Declaration, Stance, Why},
+    events::FinalVerdict,
     examples::{cluster, http},
-    keeper::FinalVerdict,
     log::{Admission, Operator, Word},
     verdict::Verdict,
 };
@@ -28,6 +30,8 @@ fn entry(seq: u64, admission: Admission) -> Entry {
         at: now(),
         request: cluster(&format!("c{seq}")).add(),
         origin: Some(Arc::new("/etc/routes/a.toml".into())),
+        position: None,
+        original: None,
         admission,
     }
 }
@@ -65,7 +69,7 @@ fn entries_without_a_verdict_are_the_tail_of_the_next_start() {
         order(7, Word::Remove),
     ];
     let mut store = open(&directory);
-    store.append(&entries, &(source(), 7)).unwrap();
+    store.append(&entries, &source(), Mark::Device(7)).unwrap();
     store.append_order(&orders).unwrap();
     let accepted = Acceptance {
         verdicts: vec![verdict(1, Verdict::Applied)],
@@ -78,6 +82,40 @@ fn entries_without_a_verdict_are_the_tail_of_the_next_start() {
     assert_eq!(loaded.last_seq, 7);
     assert_eq!(loaded.devices, HashMap::from([(source(), 7)]));
     assert_eq!(loaded.removed_lately, HashMap::from([(source(), 1)]));
+}
+
+#[test]
+fn the_place_of_a_bus_and_the_bytes_of_what_was_refused_come_back() {
+    let directory = tempfile::tempdir().unwrap();
+    let place = Position {
+        ledger: 3,
+        entry: 9,
+        index: -1,
+    };
+    let refused = Entry {
+        request: Request::default(),
+        origin: None,
+        position: Some(place),
+        original: Some([0xff, 0x00].as_slice().into()),
+        ..entry(1, Admission::Refused("undecodable".to_owned()))
+    };
+    let mut store = open(&directory);
+    store
+        .append(
+            std::slice::from_ref(&refused),
+            &source(),
+            Mark::Position(place),
+        )
+        .unwrap();
+    let accepted = Acceptance {
+        caught_up: [source()].into(),
+        ..Acceptance::default()
+    };
+    store.accept(&accepted, now()).unwrap();
+    let loaded = store.load(now()).unwrap();
+    assert_eq!(loaded.tail, [refused]);
+    assert_eq!(loaded.positions, HashMap::from([(source(), place)]));
+    assert_eq!(loaded.caught_up, [source()].into());
 }
 
 #[test]
@@ -121,7 +159,7 @@ fn what_has_expired_goes_and_what_is_not_final_stays() {
     let directory = tempfile::tempdir().unwrap();
     let mut store = open(&directory);
     let entries: Vec<Entry> = (1..=6).map(|seq| entry(seq, Admission::Order)).collect();
-    store.append(&entries, &(source(), 7)).unwrap();
+    store.append(&entries, &source(), Mark::Device(7)).unwrap();
     let accepted = Acceptance {
         verdicts: vec![
             verdict(1, Verdict::Applied),

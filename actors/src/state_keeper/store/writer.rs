@@ -12,13 +12,16 @@ use tokio::sync::oneshot;
 use super::{Store, StoreError};
 use crate::{
     messages::SourceName,
-    state_keeper::{keeper::Acceptance, log::Entry},
+    state_keeper::{
+        events::{Acceptance, Mark},
+        log::Entry,
+    },
 };
 
 const PRUNE_EVERY: Duration = Duration::from_hours(1);
 
 enum Job {
-    Append(Vec<Entry>, (SourceName, u64)),
+    Append(Vec<Entry>, SourceName, Mark),
     AppendOrder(Vec<Entry>),
     Accept(Arc<Acceptance>),
 }
@@ -47,9 +50,10 @@ impl Writer {
     pub fn append(
         &self,
         entries: Vec<Entry>,
-        device: (SourceName, u64),
+        source: SourceName,
+        mark: Mark,
     ) -> oneshot::Receiver<Written> {
-        self.ask(Job::Append(entries, device))
+        self.ask(Job::Append(entries, source, mark))
     }
 
     /// As [`Store::append_order`].
@@ -75,7 +79,7 @@ fn write(mut store: Store, jobs: &mpsc::Receiver<(Job, oneshot::Sender<Written>)
     for (job, answer) in jobs {
         let now = SystemTime::now();
         let result = match job {
-            Job::Append(entries, device) => store.append(&entries, &device),
+            Job::Append(entries, source, mark) => store.append(&entries, &source, mark),
             Job::AppendOrder(entries) => store.append_order(&entries),
             Job::Accept(acceptance) => store.accept(&acceptance, now),
         };

@@ -1,0 +1,273 @@
+//! The orders of a bus: known by their position, admitted once, written in their order. And how far
+//! the bus may acknowledge, and when it has caught up.
+
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
+
+use sozu_command_lib::proto::command::Request;
+
+use super::{
+    declared::{Stance, Wanted},
+    events::{Effect, Mark, Now},
+    keeper::Keeper,
+    key::{Key, Object},
+    log::{Admission, Entry},
+    policy::Policy,
+};
+use crate::messages::{BusChange, Changes, Declared, Position, SourceName, Subscribed};
+
+/// How long a backend waits for its cluster, counted only while its source is caught up and Sōzu is
+/// there.
+const PARKED_FOR: Duration = Duration::from_mins(10);
+
+/// What is known of a bus beside its declared set.
+#[derive(Default)]
+pub(super) struct Bus {
+    /// Taken, and not yet told as settled: place in the stream, and the entry.
+    taken: VecDeque<(Position, u64)>,
+    /// So far it may acknowledge.
+    settled: Option<Position>,
+    /// While it catches up.
+    catching_up: Option<CatchUp>,
+    /// Whether it has caught up once in the life of the database.
+    pub(super) caught_up_once: bool,
+    /// How long it has been caught up while Sōzu was there: the clock of what is parked.
+    clock: Duration,
+    /// When each parked entry began to wait, by that clock.
+    parked: HashMap<u64, Duration>,
+}
+
+impl Bus {
+    /// The configured buses, as they are before they subscribe.
+    pub(super) fn all(
+        configured: &HashMap<SourceName, Policy>,
+        caught_up: &HashSet<SourceName>,
+    ) -> HashMap<SourceName, Self> {
+        let bus = |name: &SourceName| Self {
+            caught_up_once: caught_up.contains(name),
+            ..Self::default()
+        };
+        configured
+            .keys()
+            .map(|name| (name.clone(), bus(name)))
+            .collect()
+    }
+}
+
+/// A bus that catches up with where its topic ended when it subscribed.
+struct CatchUp {
+    end: Position,
+    /// The clusters that Sōzu held then: all that belongs to them waits.
+    held: HashSet<Arc<str>>,
+}
+
+impl Keeper {
+    /// A bus subscribed. Returns the position that it has to go on from; nothing: from the start.
+    pub(super) fn on_subscribed(&mut self, subscribed: &Subscribed) -> Option<Position> {
+        let Subscribed { source, end } = subscribed;
+        let mut position = self.positions.get(source).copied();
+        if position > *end {
+            tracing::warn!(%source, ?position, ?end, "The topic ends before the position that was taken: it is another topic, and is read from its start.");
+            self.positions.remove(source);
+            position = None;
+        }
+        let held = self.belief.keys().filter_map(|key| match key {
+            Key::Cluster(id) => Some(id.clone()),
+            _ => None,
+        });
+        let held = held.collect();
+        let bus = self.buses.entry(source.clone()).or_default();
+        bus.settled = bus.settled.filter(|_| position.is_some());
+        bus.catching_up = end
+            .filter(|end| position < Some(*end))
+            .map(|end| CatchUp { end, held });
+        bus.caught_up_once |= bus.catching_up.is_none();
+        position
+    }
+
+    pub(super) fn take_changes(
+        &mut self,
+        now: Now,
+        changes: Changes,
+        reply: u64,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Changes { source, changes } = changes;
+        let known = self.positions.get(&source).copied();
+        let sent = changes.len();
+        let news: Vec<BusChange> = changes
+            .into_iter()
+            .filter(|change| Some(change.position) > known)
+            .collect();
+        if news.len() < sent {
+            effects.push(Effect::Redelivered(source.clone(), sent - news.len()));
+        }
+        let Some(last) = news.last().map(|change| change.position) else {
+            effects.push(Effect::Reply(reply, Ok(Declared { changes: 0 })));
+            return;
+        };
+        let policy = self
+            .settings
+            .policies
+            .get(&source)
+            .cloned()
+            .unwrap_or_default();
+        let mut objects = self.desired.declared().count(&source);
+        let mut entries = Vec::with_capacity(news.len());
+        for change in news {
+            let judged = self.judge_order(&change, &policy, objects);
+            objects += usize::from(judged.is_ok());
+            self.last_seq += 1;
+            let (request, admission, original) = match judged {
+                Ok(request) => (request, Admission::Order, None),
+                Err(reason) => {
+                    let request = change.request.unwrap_or_default();
+                    (request, Admission::Refused(reason), Some(change.bytes))
+                }
+            };
+            entries.push(Entry {
+                seq: self.last_seq,
+                source: source.clone(),
+                at: now.wall,
+                request,
+                origin: None,
+                position: Some(change.position),
+                original,
+                admission,
+            });
+        }
+        self.append(source, Mark::Position(last), entries, 0, reply, effects);
+    }
+
+    fn judge_order(
+        &self,
+        change: &BusChange,
+        policy: &Policy,
+        objects: usize,
+    ) -> Result<Request, String> {
+        let request = change.request.clone()?;
+        let Some(asked) = &request.request_type else {
+            return Err(
+                "a verb that this version does not know; the producer may be newer".to_owned(),
+            );
+        };
+        policy.judge(asked, objects)?;
+        if let Some(object) = Object::added_by(asked) {
+            self.admit(&object)
+                .map_err(|refusal| refusal.reason().to_owned())?;
+        }
+        Ok(request)
+    }
+
+    /// Entries of a bus were folded: it is told how far it may acknowledge once they are settled.
+    pub(super) fn remember_taken(&mut self, entries: &[Entry]) {
+        for entry in entries {
+            if let Some(position) = entry.position {
+                let bus = self.buses.entry(entry.source.clone()).or_default();
+                bus.taken.push_back((position, entry.seq));
+            }
+        }
+    }
+
+    /// Works out how far each bus may acknowledge: the position before its first unsettled entry.
+    /// A parked entry is ours and durable: acknowledgement passes it.
+    pub(super) fn settle_buses(&mut self) {
+        if self.buses.values().all(|bus| bus.taken.is_empty()) {
+            return;
+        }
+        let written = self.unwritten();
+        let open: HashSet<u64> = self
+            .tail
+            .iter()
+            .filter(|folded| !folded.is_parked())
+            .map(|folded| folded.entry.seq)
+            .chain(written)
+            .collect();
+        for (source, bus) in &mut self.buses {
+            while bus
+                .taken
+                .front()
+                .is_some_and(|(_, seq)| !open.contains(seq))
+            {
+                bus.settled = bus.taken.pop_front().map(|(position, _)| position);
+            }
+            let reached = bus
+                .catching_up
+                .as_ref()
+                .is_some_and(|catching_up| self.positions.get(source) >= Some(&catching_up.end));
+            if reached {
+                bus.catching_up = None;
+                bus.caught_up_once = true;
+                self.acceptance.caught_up.insert(source.clone());
+            }
+        }
+    }
+
+    /// How far the source may acknowledge.
+    pub(super) fn settled_position(&self, source: &SourceName) -> Option<Position> {
+        self.buses.get(source)?.settled
+    }
+
+    /// Whether the bus has come as far as its topic went when it subscribed. Nothing, if it is none.
+    pub(super) fn is_caught_up(&self, source: &SourceName) -> Option<bool> {
+        Some(self.buses.get(source)?.catching_up.is_none())
+    }
+
+    /// While a bus catches up, a cluster that Sōzu held when it subscribed is untouched by it, with
+    /// all that belongs to it: history never replays into live traffic.
+    pub(super) fn is_history(&self, key: &Key) -> bool {
+        let declared = self.desired.declared();
+        let mut of_buses = self.buses.iter().filter_map(|(source, bus)| {
+            let catching_up = bus.catching_up.as_ref()?;
+            let says = declared.get(key, source)?;
+            let speaks = match declared.wanted(key) {
+                Wanted::Object(_, owner) => owner == *source,
+                _ => matches!(says.stance, Stance::Absent { .. }),
+            };
+            speaks.then_some(catching_up)
+        });
+        of_buses.any(|catching_up| {
+            let wanted = match declared.wanted(key) {
+                Wanted::Object(object, _) => Some(object),
+                _ => None,
+            };
+            let held = self.belief.held(key);
+            let mut clusters = wanted
+                .iter()
+                .chain(held.object())
+                .filter_map(|object| object.cluster());
+            clusters.any(|cluster| catching_up.held.contains(cluster))
+        })
+    }
+
+    /// Lets the clocks of what is parked go on, and refuses what has waited too long.
+    pub(super) fn expire_parked(&mut self, passed: Duration) {
+        let is_here = self.is_here();
+        let mut expired = HashMap::new();
+        for folded in self.tail.iter().filter(|folded| folded.is_parked()) {
+            let Some(bus) = self.buses.get_mut(&folded.entry.source) else {
+                continue;
+            };
+            let clock = bus.clock;
+            let since = *bus.parked.entry(folded.entry.seq).or_insert(clock);
+            if clock >= since + PARKED_FOR {
+                let reason = "its cluster did not come within ten minutes; send the cluster first"
+                    .to_owned();
+                expired.insert(folded.entry.seq, reason);
+            }
+        }
+        for bus in self.buses.values_mut() {
+            if is_here && bus.catching_up.is_none() {
+                bus.clock += passed;
+            }
+            bus.parked.retain(|seq, _| !expired.contains_key(seq));
+        }
+        if !expired.is_empty() {
+            let keys = self.tail.refuse(&expired, &mut self.desired, &self.belief);
+            self.mark(keys);
+        }
+    }
+}
