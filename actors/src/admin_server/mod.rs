@@ -22,5 +22,8 @@ mod config;
 mod routes;
 pub mod socket;
 
+#[cfg(test)]
+mod tests;
+
 pub use actor::AdminServer;
 pub use config::{Config, Deps};
