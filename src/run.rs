@@ -6,6 +6,7 @@ use std::{
     panic::{self, AssertUnwindSafe},
 };
 
+use actors::admin_server::socket::{self, SocketError};
 use supervisors::Exit as Ended;
 use tokio::sync::watch;
 use tracing::{error, info, warn};
@@ -27,6 +28,8 @@ enum StartError {
         error: io::Error,
         remedy: String,
     },
+    #[error(transparent)]
+    Admin(#[from] SocketError),
     #[error("signals cannot be caught: {0}; raise the limits on threads and open files")]
     Signals(io::Error),
 }
@@ -52,6 +55,10 @@ pub fn run(loaded: &Loaded) -> Exit {
 
 fn start(config: &Config) -> Result<Exit, StartError> {
     let stop = told_to_stop().map_err(StartError::Signals)?;
+    let socket = &config.admin.socket;
+    if socket::is_answered(socket) {
+        return Err(SocketError::InUse(socket.clone()).into());
+    }
     let address = config.http.address;
     let listener = bind(address).map_err(|error| StartError::Bind {
         address,

@@ -55,10 +55,8 @@ pub struct Loaded {
 }
 
 /// Keys of the interface that this version reads and does not act on yet.
-const IDLE: [&[&str]; 8] = [
+const IDLE: [&[&str]; 6] = [
     &["instance"],
-    &["admin", "group"],
-    &["admin", "group_may_write"],
     &["metrics", "detail"],
     &["metrics", "max_series"],
     &["reconcile", "upgrade_workers"],

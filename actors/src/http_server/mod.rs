@@ -14,6 +14,7 @@ mod process;
 mod ready;
 mod routes;
 mod text;
+mod truth;
 
 #[cfg(test)]
 mod exposition;
@@ -22,3 +23,5 @@ mod tests;
 
 pub use actor::HttpServer;
 pub use config::{Config, Deps};
+pub(crate) use routes::panic_is_500;
+pub use truth::Truth;
