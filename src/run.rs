@@ -6,6 +6,7 @@ use std::{
     panic::{self, AssertUnwindSafe},
 };
 
+use sozu_socket::LockError;
 use supervisors::Exit as Ended;
 use tokio::sync::watch;
 use tracing::{error, info, warn};
@@ -15,7 +16,7 @@ use crate::{
     exit::Exit,
     log,
     signals::{self, Cause},
-    tree,
+    tree::{self, Directories},
 };
 
 /// Why the daemon did not start.
@@ -27,6 +28,8 @@ enum StartError {
         error: io::Error,
         remedy: String,
     },
+    #[error(transparent)]
+    Locked(#[from] LockError),
     #[error("signals cannot be caught: {0}; raise the limits on threads and open files")]
     Signals(io::Error),
 }
@@ -52,6 +55,7 @@ pub fn run(loaded: &Loaded) -> Exit {
 
 fn start(config: &Config) -> Result<Exit, StartError> {
     let stop = told_to_stop().map_err(StartError::Signals)?;
+    let directories = Directories::lock(config)?;
     let address = config.http.address;
     let listener = bind(address).map_err(|error| StartError::Bind {
         address,
@@ -65,8 +69,11 @@ fn start(config: &Config) -> Result<Exit, StartError> {
         "The daemon starts."
     );
     let system = actix::System::new();
-    let ended =
-        system.block_on(async move { tree::build(config, listener).run(stopped(stop)).await });
+    let ended = system.block_on(async move {
+        tree::build(config, directories, listener)
+            .run(stopped(stop))
+            .await
+    });
     // The process ends now. Dropping the runtime would wait for threads that may hang in a file
     // system that does not answer.
     std::mem::forget(system);

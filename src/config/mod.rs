@@ -55,8 +55,7 @@ pub struct Loaded {
 }
 
 /// Keys of the interface that this version reads and does not act on yet.
-const IDLE: [&[&str]; 8] = [
-    &["instance"],
+const IDLE: [&[&str]; 7] = [
     &["admin", "group"],
     &["admin", "group_may_write"],
     &["metrics", "detail"],
