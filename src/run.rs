@@ -7,6 +7,7 @@ use std::{
 };
 
 use actors::admin_server::socket::{self, SocketError};
+use sozu_socket::LockError;
 use supervisors::Exit as Ended;
 use tokio::sync::watch;
 use tracing::{error, info, warn};
@@ -16,7 +17,7 @@ use crate::{
     exit::Exit,
     log,
     signals::{self, Cause},
-    tree,
+    tree::{self, Directories},
 };
 
 /// Why the daemon did not start.
@@ -30,6 +31,8 @@ enum StartError {
     },
     #[error(transparent)]
     Admin(#[from] SocketError),
+    #[error(transparent)]
+    Locked(#[from] LockError),
     #[error("signals cannot be caught: {0}; raise the limits on threads and open files")]
     Signals(io::Error),
 }
@@ -55,6 +58,7 @@ pub fn run(loaded: &Loaded) -> Exit {
 
 fn start(config: &Config) -> Result<Exit, StartError> {
     let stop = told_to_stop().map_err(StartError::Signals)?;
+    let directories = Directories::lock(config)?;
     let socket = &config.admin.socket;
     if socket::is_answered(socket) {
         return Err(SocketError::InUse(socket.clone()).into());
@@ -72,8 +76,11 @@ fn start(config: &Config) -> Result<Exit, StartError> {
         "The daemon starts."
     );
     let system = actix::System::new();
-    let ended =
-        system.block_on(async move { tree::build(config, listener).run(stopped(stop)).await });
+    let ended = system.block_on(async move {
+        tree::build(config, directories, listener)
+            .run(stopped(stop))
+            .await
+    });
     // The process ends now. Dropping the runtime would wait for threads that may hang in a file
     // system that does not answer.
     std::mem::forget(system);

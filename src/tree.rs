@@ -9,10 +9,15 @@ use actors::{
     messages::SourceName,
     metrics, metrics_scraper, socket_pool,
     state_keeper::{
-        self, events::Settings, gate::Mode, guard::Bounds, report::Report, store::Limits,
+        self,
+        events::Settings,
+        gate::Mode,
+        guard::Bounds,
+        report::Report,
+        store::{Limits, StateDirectory, StoreError},
     },
 };
-use sozu_socket::{Builder, Sozu};
+use sozu_socket::{Builder, LockError, Sozu};
 use supervisors::{Spec, Supervisor};
 use tokio::sync::watch;
 
@@ -26,16 +31,16 @@ const FIRST_READING_WITHIN: Duration = Duration::from_mins(10);
 ///
 /// Children start in this order and stop in the reverse one: nobody declares to a keeper that is
 /// gone, and the keeper's last requests still find the pool.
-pub fn build(config: &Config, listener: TcpListener) -> Supervisor {
+pub fn build(config: &Config, directories: Directories, listener: TcpListener) -> Supervisor {
     let (seen, see) = watch::channel(Sozu::Unasked);
     let (report, reported) = watch::channel(Arc::new(Report::default()));
     let mut root = Supervisor::new("root");
     let mut asked = None;
 
     let mut proxy = Supervisor::new("proxy");
-    let pool = proxy.child(critical("socket_pool"), pool(config).build(seen));
-    if has_sources(config) {
-        let keeper = keeper(config).build(pool.clone(), see.clone(), report);
+    let pool = proxy.child(critical("socket_pool"), directories.pool.build(seen));
+    if let Some(state) = directories.state {
+        let keeper = keeper(config, state).build(pool.clone(), see.clone(), report);
         let spec = critical("state_keeper")
             .own_thread()
             .ready_within(FIRST_READING_WITHIN);
@@ -89,6 +94,39 @@ fn source(table: &str, name: &str, kind: &'static str) -> Spec {
     Spec::parking(format!("{table}.{name}"), kind).ready_within(FIRST_READING_WITHIN)
 }
 
+/// What a daemon has for itself alone.
+pub struct Directories {
+    /// The state directory, where there is a source.
+    state: Option<Arc<StateDirectory>>,
+    /// The pool, with its exchange directory.
+    pool: socket_pool::Config,
+}
+
+impl Directories {
+    /// Locks both, before anything else is touched. Without a source there is nothing to lock.
+    ///
+    /// # Errors
+    /// If another process has one of them. Whatever else is wrong may be mended while the daemon
+    /// runs: each is tried again by the component that needs it, which says so.
+    pub fn lock(config: &Config) -> Result<Self, LockError> {
+        let pool = pool(config);
+        if !has_sources(config) {
+            return Ok(Self { state: None, pool });
+        }
+        let state = StateDirectory::new(&config.state_directory);
+        match state.lock() {
+            Err(StoreError::Lock(error @ LockError::InUse { .. })) => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+        match pool.pool.lock_exchange_directory() {
+            Err(error @ LockError::InUse { .. }) => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+        let state = Some(Arc::new(state));
+        Ok(Self { state, pool })
+    }
+}
+
 fn has_sources(config: &Config) -> bool {
     !config.routes.is_empty()
 }
@@ -108,9 +146,10 @@ fn pool(config: &Config) -> socket_pool::Config {
     socket_pool::Config { pool }
 }
 
-fn keeper(config: &Config) -> state_keeper::Config {
+fn keeper(config: &Config, state_directory: Arc<StateDirectory>) -> state_keeper::Config {
     state_keeper::Config {
-        state_directory: config.state_directory.clone(),
+        state_directory,
+        instance: config.instance.clone(),
         limits: Limits {
             journal_keep: config.journal.keep,
             journal_rows: config.journal.max_rows,

@@ -1,8 +1,8 @@
 //! How to reach Sōzu, and the deadlines that follow from its settings.
 
-use std::{path::PathBuf, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use crate::Pool;
+use crate::{DirectoryLock, LockError, Pool, exchange_dir};
 
 /// What a deadline of ours has beyond Sōzu's own, so that Sōzu speaks first.
 const MARGIN: Duration = Duration::from_secs(5);
@@ -29,11 +29,13 @@ pub struct Builder {
     /// The largest answer that is read, and the largest sum of what comes before it, in bytes. 64 MiB unless set.
     pub max_answer_bytes: usize,
     /// A directory for the files of `bulk` and `saved_state`, which it makes, tightens and empties of its own
-    /// leftovers: when a pool begins, those of every earlier one, so let no two pools share it. Without one both are
+    /// leftovers: when a pool begins, those of every earlier one, so its `.lock` keeps other processes out. Without one both are
     /// refused.
     pub exchange_directory: Option<PathBuf>,
     /// The path of the same directory in Sōzu's eyes, if that differs (another container).
     pub exchange_directory_in_sozu: Option<PathBuf>,
+    /// Held by all pools of this builder and its clones together, which so may follow each other.
+    pub(crate) exchange_lock: Arc<DirectoryLock>,
 }
 
 impl Builder {
@@ -47,6 +49,7 @@ impl Builder {
             max_answer_bytes: 64 << 20,
             exchange_directory: None,
             exchange_directory_in_sozu: None,
+            exchange_lock: Arc::default(),
         }
     }
 
@@ -90,6 +93,18 @@ impl Builder {
     pub fn exchange_directory_in_sozu(mut self, directory: impl Into<PathBuf>) -> Self {
         self.exchange_directory_in_sozu = Some(directory.into());
         self
+    }
+
+    /// Locks the exchange directory now, and not with the first file, if it is there and ours: for a program that ends
+    /// when another one has it. Every pool of this builder and its clones shares the lock. Blocks.
+    ///
+    /// # Errors
+    /// As [`DirectoryLock::hold`].
+    pub fn lock_exchange_directory(&self) -> Result<(), LockError> {
+        match &self.exchange_directory {
+            Some(path) => exchange_dir::lock_early(path, &self.exchange_lock),
+            None => Ok(()),
+        }
     }
 
     /// Makes the pool. Nothing is opened and no file is touched yet: connections are opened when needed, and a

@@ -149,7 +149,12 @@ mod tests {
         let socket = ground.path().join("sock");
         std::fs::write(&socket, "").unwrap();
         let exchange = ground.path().join("exchange");
-        let directory = ExchangeDirectory::new(Some(exchange.clone()), None, socket);
+        let directory = ExchangeDirectory::new(
+            Some(exchange.clone()),
+            None,
+            socket,
+            std::sync::Arc::default(),
+        );
         let requests = vec![cluster("a"), cluster(&"b".repeat(1000))];
         let error = written(&directory, requests, 1000).unwrap_err();
         assert!(
@@ -162,7 +167,11 @@ mod tests {
             ),
             "{error}"
         );
-        assert_eq!(std::fs::read_dir(exchange).unwrap().count(), 0);
+        let left: Vec<_> = std::fs::read_dir(exchange)
+            .unwrap()
+            .map(|it| it.unwrap().file_name())
+            .collect();
+        assert_eq!(left, [".lock"]);
     }
 
     #[test]

@@ -60,6 +60,7 @@ impl Pool {
             builder.exchange_directory.clone(),
             builder.exchange_directory_in_sozu.clone(),
             builder.command_socket.clone(),
+            Arc::clone(&builder.exchange_lock),
         );
         let pool = Self {
             inner: Arc::new(Inner {

@@ -55,8 +55,7 @@ pub struct Loaded {
 }
 
 /// Keys of the interface that this version reads and does not act on yet.
-const IDLE: [&[&str]; 6] = [
-    &["instance"],
+const IDLE: [&[&str]; 5] = [
     &["metrics", "detail"],
     &["metrics", "max_series"],
     &["reconcile", "upgrade_workers"],

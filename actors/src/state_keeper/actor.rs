@@ -101,28 +101,32 @@ impl StateKeeper {
     fn open_database(&mut self, context: &mut Context<Self>) {
         let config = self.config.clone();
         let opening = tokio::task::spawn_blocking(move || {
-            let mut store = Store::open(&config.state_directory, config.limits)?;
-            let loaded = store.load(SystemTime::now())?;
-            Ok::<_, StoreError>((loaded, store.bytes(), store))
+            let now = SystemTime::now();
+            let (mut store, loaded) = Store::open(&config.state_directory, config.limits, now)?;
+            let instance = store.instance(&config.instance)?;
+            Ok::<_, StoreError>((loaded, instance, store))
         });
         let then = opening.into_actor(self).map(|result, keeper, context| {
             let opened = match result {
-                Ok(Ok((loaded, bytes, store))) => Writer::start(store)
-                    .map(|writer| (loaded, bytes, writer))
-                    .map_err(|error| error.to_string()),
+                Ok(Ok((loaded, instance, store))) => {
+                    keeper.database_bytes = store.bytes();
+                    Writer::start(store)
+                        .map(|writer| (loaded, instance, writer))
+                        .map_err(|error| error.to_string())
+                }
                 Ok(Err(error)) => Err(error.to_string()),
                 Err(error) => Err(error.to_string()),
             };
             match opened {
-                Ok((loaded, bytes, writer)) => {
+                Ok((loaded, instance, writer)) => {
                     tracing::info!(
+                        instance,
                         objects = loaded.declarations.len(),
                         unfinished = loaded.tail.len(),
                         "The database is open."
                     );
                     let rules = Keeper::new(keeper.config.settings.clone(), loaded, keeper.now());
                     keeper.open = Some((rules, writer));
-                    keeper.database_bytes = bytes;
                     keeper.follow_sozu(context);
                 }
                 Err(error) => {
@@ -246,29 +250,32 @@ impl StateKeeper {
         context.spawn(then);
     }
 
-    fn writer<A>(&self, ask: A) -> impl Future<Output = Result<u64, String>> + use<A>
+    fn writer<A>(&self, ask: A) -> impl Future<Output = Result<u64, StoreError>> + use<A>
     where
         A: FnOnce(&Writer) -> oneshot::Receiver<Result<u64, StoreError>>,
     {
         let written = self.open.as_ref().map(|(_, writer)| ask(writer));
-        let written = written.ok_or_else(|| "the database is not open".to_owned());
         async move {
-            match written?.await {
-                Ok(result) => result.map_err(|error| error.to_string()),
-                Err(_) => Err("the writing thread is gone".to_owned()),
+            match written {
+                Some(written) => written.await.unwrap_or(Err(StoreError::Closed)),
+                None => Err(StoreError::Closed),
             }
         }
     }
 
-    fn written(&mut self, result: Result<u64, String>) -> Result<(), String> {
+    fn written(&mut self, result: Result<u64, StoreError>) -> Result<(), String> {
         match result {
             Ok(bytes) => {
                 self.database_bytes = bytes;
                 Ok(())
             }
             Err(error) => {
-                self.journalist.trouble(&error);
-                Err(error)
+                let text = error.to_string();
+                self.journalist.trouble(&text);
+                if error.ends_this_life() {
+                    self.reporter.failed(text.clone());
+                }
+                Err(text)
             }
         }
     }

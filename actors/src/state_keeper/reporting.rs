@@ -53,7 +53,11 @@ impl Keeper {
             _ => format!("{objects} objects, {waiting} to be sent"),
         };
         let error = match &self.sozu {
-            Sozu::Here(_) => self.disk.clone().map(|disk| format!("the state directory cannot be written: {disk}; free space or mend its permissions")).or_else(|| self.trouble.clone()),
+            Sozu::Here(_) => self
+                .disk
+                .as_ref()
+                .map(|disk| format!("changes wait, since they cannot be written: {disk}"))
+                .or_else(|| self.trouble.clone()),
             Sozu::Away { why } => Some(format!("Sōzu is away: {why}")),
             Sozu::Unasked => return None,
         };

@@ -2,6 +2,8 @@
 
 use std::{io, path::PathBuf};
 
+use super::LockError;
+
 /// Why no file can be passed to Sōzu, and what to do.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DirectoryError {
@@ -35,6 +37,10 @@ pub(crate) enum DirectoryError {
         gid: u32,
         error: io::Error,
     },
+    #[error("the exchange directory {} is a symbolic link, which somebody may point elsewhere: remove it, or name the directory itself", .0.display())]
+    Link(PathBuf),
+    #[error("the exchange directory: {0}")]
+    Lock(#[from] LockError),
     #[error("the path {} is not UTF-8, which Sōzu cannot be told", .0.display())]
     NotText(PathBuf),
 }

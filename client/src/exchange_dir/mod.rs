@@ -5,13 +5,16 @@
 //! here blocks; call it from `spawn_blocking`.
 
 mod error;
+mod lock;
 mod names;
+mod network;
 
 use std::{
     fs::{self, DirBuilder, File, Permissions},
     io,
     os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use nix::{
@@ -21,6 +24,7 @@ use nix::{
 };
 
 pub(crate) use error::DirectoryError;
+pub use lock::{DirectoryLock, LockError};
 use names::{Link, Names};
 
 /// What the directory may be at most: ours alone, or passable for the group that Sōzu is in.
@@ -42,6 +46,7 @@ pub(crate) struct ExchangeDirectory {
     ours: Option<PathBuf>,
     in_sozu: Option<PathBuf>,
     command_socket: PathBuf,
+    lock: Arc<DirectoryLock>,
     names: Names,
 }
 
@@ -59,11 +64,13 @@ impl ExchangeDirectory {
         ours: Option<PathBuf>,
         in_sozu: Option<PathBuf>,
         command_socket: PathBuf,
+        lock: Arc<DirectoryLock>,
     ) -> Self {
         Self {
             ours,
             in_sozu,
             command_socket,
+            lock,
             names: Names::new(),
         }
     }
@@ -80,7 +87,7 @@ impl ExchangeDirectory {
         })?;
         let with_group = sozu.uid() != geteuid().as_raw();
 
-        let directory = prepare(path, &sozu, with_group)?;
+        let directory = prepare(path, &sozu, with_group, &self.lock)?;
         self.names
             .remove_leftovers(&directory, path)
             .map_err(unusable(path, "removing leftover files"))?;
@@ -127,15 +134,38 @@ impl ExchangeDirectory {
     }
 }
 
-/// Opens the directory: made if it is missing, tightened if it is ours, else refused when it is wider than it may be.
-fn prepare(path: &Path, sozu: &fs::Metadata, with_group: bool) -> Result<File, DirectoryError> {
+/// Opens the directory: made if it is missing, locked, tightened if it is ours, else refused when it is wider than it
+/// may be.
+fn prepare(
+    path: &Path,
+    sozu: &fs::Metadata,
+    with_group: bool,
+    lock: &DirectoryLock,
+) -> Result<File, DirectoryError> {
     let allowed = if with_group { WITH_GROUP } else { ALONE };
     let is_new = make(path)?;
-    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    let directory = open(path, flags, Mode::empty())
-        .map_err(io::Error::from)
-        .map_err(unusable(path, "opening it"))?;
-    let directory = File::from(directory);
+    let directory = opened(path)?;
+    let found = directory
+        .metadata()
+        .map_err(unusable(path, "looking at it"))?;
+    let us = geteuid().as_raw();
+    let mode = found.mode() & 0o7777;
+    let is_ours = found.uid() == us;
+    if !is_ours && found.uid() != sozu.uid() {
+        return Err(DirectoryError::Stranger {
+            path: path.to_owned(),
+            owner: found.uid(),
+            us,
+        });
+    }
+    if !is_ours && mode & 0o777 & !WITH_GROUP != 0 {
+        return Err(DirectoryError::Wide {
+            path: path.to_owned(),
+            mode,
+            allowed: WITH_GROUP,
+        });
+    }
+    lock.hold(&directory, path)?;
     if is_new && with_group {
         // A group of which Sōzu is a member. If we are none it keeps ours: Sōzu may be in that one, or be root; else
         // it says that it may not use our files, and a person must find a common group.
@@ -144,38 +174,43 @@ fn prepare(path: &Path, sozu: &fs::Metadata, with_group: bool) -> Result<File, D
             tracing::debug!(directory = %path.display(), gid, %error, "The exchange directory keeps our group.");
         }
     }
-
-    let found = directory
-        .metadata()
-        .map_err(unusable(path, "looking at it"))?;
-    let us = geteuid().as_raw();
-    let mode = found.mode() & 0o7777;
-    if found.uid() == us {
-        if mode & 0o777 != allowed {
-            tracing::debug!(
-                directory = %path.display(),
-                from = format!("{mode:04o}"),
-                to = format!("{allowed:04o}"),
-                "The exchange directory gets the mode that it needs."
-            );
-            directory
-                .set_permissions(Permissions::from_mode(allowed))
-                .map_err(unusable(path, "setting its mode"))?;
-        }
-    } else if found.uid() != sozu.uid() {
-        return Err(DirectoryError::Stranger {
-            path: path.to_owned(),
-            owner: found.uid(),
-            us,
-        });
-    } else if mode & 0o777 & !WITH_GROUP != 0 {
-        return Err(DirectoryError::Wide {
-            path: path.to_owned(),
-            mode,
-            allowed: WITH_GROUP,
-        });
+    if is_ours && mode & 0o777 != allowed {
+        tracing::debug!(
+            directory = %path.display(),
+            from = format!("{mode:04o}"),
+            to = format!("{allowed:04o}"),
+            "The exchange directory gets the mode that it needs."
+        );
+        directory
+            .set_permissions(Permissions::from_mode(allowed))
+            .map_err(unusable(path, "setting its mode"))?;
     }
     Ok(directory)
+}
+
+/// Locks the directory before anything is done, if it is there and ours. Whatever else is wrong with it is found, and
+/// may be mended, when a file is made.
+pub(crate) fn lock_early(path: &Path, lock: &DirectoryLock) -> Result<(), LockError> {
+    let Ok(directory) = opened(path) else {
+        return Ok(());
+    };
+    let owner = directory.metadata().map(|found| found.uid());
+    if owner.is_ok_and(|owner| owner == geteuid().as_raw()) {
+        lock.hold(&directory, path)?;
+    }
+    Ok(())
+}
+
+fn opened(path: &Path) -> Result<File, DirectoryError> {
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    match open(path, flags, Mode::empty()) {
+        Ok(directory) => Ok(File::from(directory)),
+        Err(error) if fs::symlink_metadata(path).is_ok_and(|found| found.is_symlink()) => {
+            tracing::debug!(directory = %path.display(), %error, "The exchange directory is a link.");
+            Err(DirectoryError::Link(path.to_owned()))
+        }
+        Err(error) => Err(unusable(path, "opening it")(error.into())),
+    }
 }
 
 /// Makes the directory if it is missing, and tells whether it was.
@@ -216,7 +251,12 @@ mod tests {
         let ground = tempfile::tempdir().unwrap();
         let socket = ground.path().join("sock");
         fs::write(&socket, "").unwrap();
-        let directory = ExchangeDirectory::new(Some(ground.path().join("exchange")), None, socket);
+        let directory = ExchangeDirectory::new(
+            Some(ground.path().join("exchange")),
+            None,
+            socket,
+            Arc::default(),
+        );
         (ground, directory)
     }
 
@@ -236,16 +276,12 @@ mod tests {
 
     #[test]
     fn a_file_goes_when_it_is_dropped() {
-        let (ground, directory) = ground();
+        let (_ground, directory) = ground();
         let file = directory.create(Purpose::Load).unwrap();
         assert!(Path::new(&file.path_in_sozu).exists());
+        let path = file.path_in_sozu.clone();
         drop(file);
-        assert_eq!(
-            fs::read_dir(ground.path().join("exchange"))
-                .unwrap()
-                .count(),
-            0
-        );
+        assert!(!Path::new(&path).exists());
     }
 
     #[test]
@@ -293,7 +329,7 @@ mod tests {
     fn a_lost_directory_heals() {
         let (ground, directory) = ground();
         drop(directory.create(Purpose::Load).unwrap());
-        fs::remove_dir(ground.path().join("exchange")).unwrap();
+        fs::remove_dir_all(ground.path().join("exchange")).unwrap();
         directory.create(Purpose::Load).unwrap();
     }
 
@@ -307,15 +343,12 @@ mod tests {
         )
         .unwrap();
         let error = directory.create(Purpose::Load).unwrap_err();
-        assert!(
-            matches!(
-                error,
-                DirectoryError::Unusable {
-                    what: "opening it",
-                    ..
-                }
-            ),
-            "{error}"
+        assert!(matches!(error, DirectoryError::Link(_)), "{error}");
+        assert_eq!(
+            fs::read_dir(ground.path().join("elsewhere"))
+                .unwrap()
+                .count(),
+            0
         );
     }
 
@@ -338,7 +371,7 @@ mod tests {
             directory.create(Purpose::Load),
             Err(DirectoryError::Socket { .. })
         ));
-        let none = ExchangeDirectory::new(None, None, "sock".into());
+        let none = ExchangeDirectory::new(None, None, "sock".into(), Arc::default());
         let error = none.create(Purpose::Load).unwrap_err().to_string();
         assert!(error.contains("exchange_directory"), "{error}");
     }

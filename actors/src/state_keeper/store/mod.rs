@@ -4,25 +4,30 @@
 //! are the accepted declared sets. `positions` holds each source's place in its stream, or the
 //! device of its directory. `dead_letters` and `holds` are views: the rows say it all.
 
+mod copies;
+mod directory;
+mod error;
 mod journal;
-mod lock;
 mod rows;
 mod schema;
 mod writer;
 
 use std::{
     collections::{HashMap, HashSet},
-    fs::{self, DirBuilder, OpenOptions},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
-    path::{Path, PathBuf},
+    fs::{self, OpenOptions},
+    io,
+    os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt},
+    path::PathBuf,
     sync::Arc,
     time::{Duration, SystemTime},
 };
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use self::lock::Lock;
+use self::directory::Turn;
 pub use self::{
+    directory::StateDirectory,
+    error::StoreError,
     journal::{Filter, Line, read as read_journal},
     writer::Writer,
 };
@@ -37,55 +42,6 @@ const ABSENT_FOR: Duration = Duration::from_hours(720);
 /// Conclusions of this span are added up by the guard.
 const LATELY: Duration = Duration::from_hours(1);
 
-/// Why the database cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-    /// The directory or the file cannot be made, opened or written.
-    #[error("{}: {source}; the directory must be writable for the user that runs the daemon, with free space", path.display())]
-    Io {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// Another process, or an earlier life of this component, uses it.
-    #[error("{} is in use by {holder}; stop that one, or give this one its own state_directory", path.display())]
-    InUse {
-        /// The directory.
-        path: PathBuf,
-        /// The other process, as far as its lock tells.
-        holder: String,
-    },
-    /// It was written by a newer version.
-    #[error("{} has schema {found}, this version knows {known}; run a version that knows it, or start with an empty state_directory", path.display())]
-    Newer {
-        /// The file.
-        path: PathBuf,
-        /// Its schema's number.
-        found: i64,
-        /// The number of this version.
-        known: i64,
-    },
-    /// SQLite refuses.
-    #[error("the database: {0}")]
-    Sqlite(#[from] rusqlite::Error),
-    /// The position of a source that this version cannot read.
-    #[error(
-        "the position of the source {0} cannot be read; restore a copy of the state directory, or move it away to start anew"
-    )]
-    Position(String),
-    /// A row that this version cannot read.
-    #[error(
-        "row {seq} of the journal, or an object, cannot be read: {what}; restore a copy of the state directory, or move it away to start anew"
-    )]
-    Row {
-        /// Its number, 0 for an object.
-        seq: u64,
-        /// What is wrong.
-        what: String,
-    },
-}
-
 /// How much of the past is kept.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -99,53 +55,116 @@ pub struct Limits {
 
 /// The open database. Blocks: use it through [`Writer`], or where blocking is fine.
 pub struct Store {
+    // Dropped first: the next life's turn comes when it is closed.
     connection: Connection,
     path: PathBuf,
+    /// Its device and inode.
+    file: (u64, u64),
     limits: Limits,
-    _lock: Lock,
+    directory: Arc<StateDirectory>,
+    _turn: Turn,
 }
 
 impl Store {
-    /// Opens or makes the database in `directory`, which is made 0700 where it is missing.
+    /// Opens or makes the database and reads what a start needs, once an earlier life's last write is done. One that
+    /// is damaged is kept aside, and an empty one takes its place: the directories are listed again, and what Sōzu
+    /// holds stays until a source says otherwise.
     ///
     /// # Errors
-    /// If the directory is in use, cannot be written, or holds a database that this version does
-    /// not know.
-    pub fn open(directory: &Path, limits: Limits) -> Result<Self, StoreError> {
-        let io = |path: &Path| {
-            let path = path.to_owned();
-            move |source| StoreError::Io { path, source }
+    /// If the directory is in use, cannot be written, or holds a database that this version does not know.
+    pub fn open(
+        directory: &Arc<StateDirectory>,
+        limits: Limits,
+        now: SystemTime,
+    ) -> Result<(Self, Loaded), StoreError> {
+        directory.lock()?;
+        let turn = directory.turn();
+        let damage = match directory.damage() {
+            Some(damage) => damage,
+            None => match Self::opened(directory, limits, now, turn.clone()) {
+                Err(error) if error.is_damage() => error.to_string(),
+                opened => return opened,
+            },
         };
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(directory)
-            .and_then(|()| fs::set_permissions(directory, fs::Permissions::from_mode(0o700)))
-            .map_err(io(directory))?;
-        let lock = Lock::take(directory)?;
-        let path = directory.join("state.db");
-        OpenOptions::new()
+        let copy = copies::set_aside(&directory.database(), now)?;
+        directory.set_damage(None);
+        tracing::error!(
+            error = damage,
+            copy = %copy.display(),
+            "The database is damaged: it is kept aside for 30 days, and an empty one takes its place. The directories \
+             are listed again; what Sōzu holds and no source declares any more stays there as foreign. Look at the disk."
+        );
+        Self::opened(directory, limits, now, turn)
+    }
+
+    fn opened(
+        directory: &Arc<StateDirectory>,
+        limits: Limits,
+        now: SystemTime,
+        turn: Turn,
+    ) -> Result<(Self, Loaded), StoreError> {
+        let path = directory.database();
+        let io = |source| StoreError::Io {
+            path: path.clone(),
+            source,
+        };
+        let file = OpenOptions::new()
             .create(true)
             .append(true)
             .mode(0o600)
             .open(&path)
-            .and_then(|file| file.set_permissions(fs::Permissions::from_mode(0o600)))
-            .map_err(io(&path))?;
+            .map_err(io)?;
+        file.set_permissions(fs::Permissions::from_mode(0o600))
+            .map_err(io)?;
+        let found = file.metadata().map_err(io)?;
+        copies::expire(&path, now);
         let mut connection = Connection::open(&path)?;
-        schema::prepare(&mut connection, &path)?;
-        Ok(Self {
+        schema::CURRENT.prepare(&mut connection, &path, now)?;
+        let mut store = Self {
             connection,
             path,
+            file: (found.dev(), found.ino()),
             limits,
-            _lock: lock,
-        })
+            directory: Arc::clone(directory),
+            _turn: turn,
+        };
+        let loaded = store.load(now)?;
+        Ok((store, loaded))
+    }
+
+    /// Whether what is written now would be found by the next start.
+    fn is_there(&self) -> Result<(), StoreError> {
+        if let Some(damage) = self.directory.damage() {
+            return Err(StoreError::Damaged(damage));
+        }
+        match fs::metadata(&self.path) {
+            Ok(found) if (found.dev(), found.ino()) == self.file => Ok(()),
+            Ok(_) => Err(StoreError::Gone(self.path.clone())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Err(StoreError::Gone(self.path.clone()))
+            }
+            Err(source) => Err(StoreError::Io {
+                path: self.path.clone(),
+                source,
+            }),
+        }
+    }
+
+    /// Remembers damage for the next opening.
+    fn noted<T>(&self, result: Result<T, StoreError>) -> Result<T, StoreError> {
+        if let Err(error) = &result
+            && error.is_damage()
+        {
+            self.directory.set_damage(Some(error.to_string()));
+        }
+        result
     }
 
     /// Reads what a start needs; drops what has expired.
     ///
     /// # Errors
     /// If a row cannot be read.
-    pub fn load(&mut self, now: SystemTime) -> Result<Loaded, StoreError> {
+    fn load(&mut self, now: SystemTime) -> Result<Loaded, StoreError> {
         self.prune(now)?;
         let connection = &self.connection;
         let last_seq: Option<u64> =
@@ -271,6 +290,27 @@ impl Store {
         Ok(())
     }
 
+    /// What this host calls itself: `configured` unless that is empty, else what it was called before, else the host's
+    /// name. Kept from then on, so that a host that gets another name stays who it is for a broker.
+    ///
+    /// # Errors
+    /// If SQLite cannot read or write.
+    pub fn instance(&mut self, configured: &str) -> Result<String, StoreError> {
+        let kept = self.meta("instance")?;
+        let name = match (configured, &kept) {
+            ("", Some(kept)) => return Ok(kept.clone()),
+            ("", None) => host_name(),
+            (configured, _) => configured.to_owned(),
+        };
+        if kept.as_ref() != Some(&name) {
+            self.connection.execute(
+                "INSERT OR REPLACE INTO meta (name, value) VALUES ('instance', ?1)",
+                [&name],
+            )?;
+        }
+        Ok(name)
+    }
+
     /// Size of the database on disk in bytes, with what SQLite has still beside it.
     pub fn bytes(&self) -> u64 {
         let size = |name: &str| {
@@ -339,5 +379,23 @@ impl Store {
     }
 }
 
+/// The host's name, in the characters that the configuration allows.
+fn host_name() -> String {
+    let name = nix::unistd::gethostname().unwrap_or_default();
+    let plain = |c: char| match c {
+        '.' | '_' | '-' => c,
+        c if c.is_ascii_alphanumeric() => c,
+        _ => '-',
+    };
+    let name: String = name.to_string_lossy().chars().map(plain).take(64).collect();
+    if name.is_empty() {
+        "localhost".to_owned()
+    } else {
+        name
+    }
+}
+
+#[cfg(test)]
+mod mishaps;
 #[cfg(test)]
 mod tests;

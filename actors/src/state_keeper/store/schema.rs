@@ -1,13 +1,13 @@
-//! The schema and its number (`PRAGMA user_version`).
+//! The schema, its number (`PRAGMA user_version`), and the way from an older one.
 
-use std::{path::Path, time::Duration};
+use std::{
+    path::Path,
+    time::{Duration, SystemTime},
+};
 
-use rusqlite::Connection;
+use rusqlite::{Connection, Transaction};
 
-use super::StoreError;
-
-/// The number of this version's schema.
-const KNOWN: i64 = 1;
+use super::{StoreError, copies};
 
 const SCHEMA: &str = "
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -69,25 +69,65 @@ CREATE VIEW holds AS
     WHERE stance = 'kept' AND why = 'hold' GROUP BY hold, source;
 ";
 
-/// Sets the connection up and brings an empty database to this version's schema.
-pub(super) fn prepare(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
-    connection.busy_timeout(Duration::from_secs(5))?;
-    connection.pragma_update(None, "journal_mode", "WAL")?;
-    connection.pragma_update(None, "synchronous", "FULL")?;
-    connection.pragma_update(None, "secure_delete", "ON")?;
-    let found: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
-    if found > KNOWN {
-        return Err(StoreError::Newer {
-            path: path.to_owned(),
-            found,
-            known: KNOWN,
-        });
+/// Leads from one schema to the next.
+pub(super) type Step = fn(&Transaction<'_>) -> rusqlite::Result<()>;
+
+/// A schema and the way to it.
+#[derive(Clone, Copy)]
+pub(super) struct Schema {
+    /// What an empty database becomes.
+    pub(super) text: &'static str,
+    /// The steps from schema 1 to 2, from 2 to 3, …: there is one less than the schema's number.
+    pub(super) steps: &'static [Step],
+}
+
+/// This version's. A new column, view or word in a column is a new schema, with a step to it.
+pub(super) const CURRENT: Schema = Schema {
+    text: SCHEMA,
+    steps: &[],
+};
+
+impl Schema {
+    fn number(&self) -> i64 {
+        1 + i64::try_from(self.steps.len()).unwrap_or(i64::MAX - 1)
     }
-    if found == 0 {
+
+    /// Sets the connection up and brings the database to this schema, an older one step by step in one transaction,
+    /// after a copy of it.
+    pub(super) fn prepare(
+        &self,
+        connection: &mut Connection,
+        path: &Path,
+        now: SystemTime,
+    ) -> Result<(), StoreError> {
+        connection.busy_timeout(Duration::from_secs(5))?;
+        let found: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+        let known = self.number();
+        if found > known {
+            let path = path.to_owned();
+            return Err(StoreError::Newer { path, found, known });
+        }
+        connection.pragma_update(None, "journal_mode", "WAL")?;
+        connection.pragma_update(None, "synchronous", "FULL")?;
+        connection.pragma_update(None, "secure_delete", "ON")?;
+        if found == known {
+            return Ok(());
+        }
+        if found > 0 {
+            let copy = copies::before_migration(connection, path, found, now)?;
+            tracing::info!(from = found, to = known, copy = %copy.display(), "The database gets another schema; a copy of it is kept for 30 days.");
+        }
         let transaction = connection.transaction()?;
-        transaction.execute_batch(SCHEMA)?;
-        transaction.pragma_update(None, "user_version", KNOWN)?;
+        match usize::try_from(found) {
+            Ok(found @ 1..) => {
+                for step in self.steps.iter().skip(found - 1) {
+                    step(&transaction)?;
+                }
+            }
+            _ => transaction.execute_batch(self.text)?,
+        }
+        transaction.pragma_update(None, "user_version", known)?;
         transaction.commit()?;
+        Ok(())
     }
-    Ok(())
 }

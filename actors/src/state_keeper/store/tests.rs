@@ -1,3 +1,5 @@
+use std::path::Path;
+
 use sozu_command_lib::proto::command::Request;
 
 use super::*;
@@ -9,21 +11,21 @@ use crate::state_keeper::{
     verdict::Verdict,
 };
 
-const LIMITS: Limits = Limits {
+pub(super) const LIMITS: Limits = Limits {
     journal_keep: Duration::from_hours(24),
     journal_rows: 100,
     dead_letter_rows: 2,
 };
 
-fn source() -> SourceName {
+pub(super) fn source() -> SourceName {
     SourceName::new("s")
 }
 
-fn now() -> SystemTime {
+pub(super) fn now() -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_hours(500_000)
 }
 
-fn entry(seq: u64, admission: Admission) -> Entry {
+pub(super) fn entry(seq: u64, admission: Admission) -> Entry {
     Entry {
         seq,
         source: source(),
@@ -46,8 +48,36 @@ fn verdict(seq: u64, verdict: Verdict) -> FinalVerdict {
     }
 }
 
+pub(super) fn opening(directory: &Path) -> Result<(Store, Loaded), StoreError> {
+    let directory = Arc::new(StateDirectory::new(directory));
+    Store::open(&directory, LIMITS, now())
+}
+
+/// Accepts what the entries declare.
+pub(super) fn accept(store: &mut Store, entries: &[Entry]) {
+    let declarations = entries.iter().map(|entry| {
+        let object = cluster(&format!("c{}", entry.seq));
+        let declaration = Declaration {
+            stance: Stance::Present,
+            object: Some(Arc::new(object.clone())),
+            origin: entry.origin.clone(),
+            since: entry.seq,
+        };
+        (object.key().unwrap(), source(), Some(declaration))
+    });
+    let accepted = Acceptance {
+        verdicts: entries
+            .iter()
+            .map(|entry| verdict(entry.seq, Verdict::Applied))
+            .collect(),
+        declarations: declarations.collect(),
+        ..Acceptance::default()
+    };
+    store.accept(&accepted, now()).unwrap();
+}
+
 fn open(directory: &tempfile::TempDir) -> Store {
-    Store::open(directory.path(), LIMITS).unwrap()
+    opening(directory.path()).unwrap().0
 }
 
 #[test]
@@ -77,7 +107,7 @@ fn entries_without_a_verdict_are_the_tail_of_the_next_start() {
     };
     store.accept(&accepted, now()).unwrap();
     drop(store);
-    let loaded = open(&directory).load(now()).unwrap();
+    let loaded = opening(directory.path()).unwrap().1;
     assert_eq!(loaded.tail, [&entries[1..], &orders].concat());
     assert_eq!(loaded.last_seq, 7);
     assert_eq!(loaded.devices, HashMap::from([(source(), 7)]));
@@ -191,7 +221,7 @@ fn what_has_expired_goes_and_what_is_not_final_stays() {
 fn a_second_user_is_told_who_holds_the_directory() {
     let directory = tempfile::tempdir().unwrap();
     let _first = open(&directory);
-    let Err(error) = Store::open(directory.path(), LIMITS) else {
+    let Err(error) = opening(directory.path()) else {
         panic!("two users of one directory")
     };
     assert!(
@@ -207,7 +237,7 @@ fn a_newer_schema_is_named_and_left_alone() {
         .connection
         .pragma_update(None, "user_version", 99)
         .unwrap();
-    let Err(error) = Store::open(directory.path(), LIMITS) else {
+    let Err(error) = opening(directory.path()) else {
         panic!("a newer schema is not opened")
     };
     let text = error.to_string();
@@ -218,8 +248,24 @@ fn a_newer_schema_is_named_and_left_alone() {
 fn only_the_owner_may_read_the_database() {
     let parent = tempfile::tempdir().unwrap();
     let directory = parent.path().join("state");
-    let _store = Store::open(&directory, LIMITS).unwrap();
+    let _store = opening(&directory).unwrap();
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(&directory), 0o700);
     assert_eq!(mode(&directory.join("state.db")), 0o600);
+}
+
+#[test]
+fn a_host_keeps_its_first_name_until_it_is_given_another() {
+    let directory = tempfile::tempdir().unwrap();
+    let host = open(&directory).instance("").unwrap();
+    assert!(!host.is_empty());
+    let table = [
+        ("", host.as_str()),
+        ("edge-1", "edge-1"),
+        ("", "edge-1"),
+        ("edge-2", "edge-2"),
+    ];
+    for (configured, name) in table {
+        assert_eq!(open(&directory).instance(configured).unwrap(), name);
+    }
 }

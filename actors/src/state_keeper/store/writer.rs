@@ -9,7 +9,7 @@ use std::{
 
 use tokio::sync::oneshot;
 
-use super::{Store, StoreError};
+use super::{Store, StoreError, copies};
 use crate::{
     messages::SourceName,
     state_keeper::{
@@ -29,8 +29,8 @@ enum Job {
 /// What a write came to: the size of the database in bytes.
 type Written = Result<u64, StoreError>;
 
-/// Writes in the order of asking. The thread ends, and the directory's lock with it, once the
-/// writer is dropped and the last write is done.
+/// Writes in the order of asking. The thread ends, and the next life's turn comes, once the writer
+/// is dropped and the last write is done.
 pub struct Writer(mpsc::Sender<(Job, oneshot::Sender<Written>)>);
 
 impl Writer {
@@ -78,18 +78,21 @@ fn write(mut store: Store, jobs: &mpsc::Receiver<(Job, oneshot::Sender<Written>)
     let mut pruned = SystemTime::now();
     for (job, answer) in jobs {
         let now = SystemTime::now();
-        let result = match job {
+        let result = store.is_there().and_then(|()| match job {
             Job::Append(entries, source, mark) => store.append(&entries, &source, mark),
             Job::AppendOrder(entries) => store.append_order(&entries),
             Job::Accept(acceptance) => store.accept(&acceptance, now),
-        };
+        });
+        let result = store.noted(result);
         let _ = answer.send(result.map(|()| store.bytes()));
         if now
             .duration_since(pruned)
             .is_ok_and(|since| since > PRUNE_EVERY)
         {
             pruned = now;
-            if let Err(error) = store.prune(now) {
+            copies::expire(&store.path, now);
+            let done = store.prune(now);
+            if let Err(error) = store.noted(done) {
                 tracing::warn!(%error, "Old rows of the database could not be dropped.");
             }
         }
