@@ -304,7 +304,18 @@ fn the_socket_is_private_and_another_daemon_keeps_away_from_it() {
     let mode = fs::metadata(&socket).unwrap().mode() & 0o7777;
     assert_eq!(mode, 0o600);
 
-    let second = ended(daemon.command(&["run"]));
+    // With a state of its own, but the same admin socket.
+    let mut second = daemon.command(&["run"]);
+    second
+        .env(
+            "SOZU_MANAGER__STATE_DIRECTORY",
+            daemon.directory().join("state-2"),
+        )
+        .env(
+            "SOZU_MANAGER__SOZU__EXCHANGE_DIRECTORY",
+            daemon.directory().join("exchange-2"),
+        );
+    let second = ended(second);
     assert_eq!(second.status, 1);
     assert!(
         second.err.contains("another daemon answers on"),
@@ -326,7 +337,13 @@ fn the_socket_is_private_and_another_daemon_keeps_away_from_it() {
 fn as_nobody(daemon: &Daemon, arguments: &[&str]) -> Command {
     let binary = daemon.directory().join("binary");
     if !binary.exists() {
-        fs::copy(BINARY, &binary).unwrap();
+        // A copy that this process wrote would be busy for as long as another test's child holds it.
+        let copied = Command::new("cp")
+            .arg(BINARY)
+            .arg(&binary)
+            .status()
+            .unwrap();
+        assert!(copied.success());
         fs::set_permissions(&binary, fs::Permissions::from_mode(0o755)).unwrap();
     }
     let mut command = Command::new(binary);
