@@ -73,7 +73,9 @@ fn by_sozu(text: &str) -> Vec<Request> {
         address = "0.0.0.0:9002"
         expect_proxy = true
     "#;
-    let file: FileConfig = ::toml::from_str(&format!("{listeners}\n{text}")).unwrap();
+    let mut file = with_positions(text);
+    file.extend(::toml::from_str::<::toml::Table>(listeners).unwrap());
+    let file: FileConfig = file.try_into().unwrap();
     let config = ConfigBuilder::new(file, "/nowhere/sozu.toml")
         .into_config()
         .unwrap();
@@ -81,20 +83,24 @@ fn by_sozu(text: &str) -> Vec<Request> {
     clusters
         .values()
         .flat_map(|cluster| cluster.generate_requests().unwrap())
-        .map(|request| filed(request, text))
         .collect()
 }
 
-/// With our default of a frontend's position, if the text says none at all: Sōzu's file types take
-/// the first value of the enumeration.
-fn filed(mut request: Request, text: &str) -> Request {
-    if let Some(RequestType::AddHttpFrontend(front) | RequestType::AddHttpsFrontend(front)) =
-        &mut request.request_type
-        && !text.contains("\nposition")
-    {
-        front.position = RulePosition::Tree.into();
+/// The text with our default of a frontend's position written out.
+fn with_positions(text: &str) -> ::toml::Table {
+    let mut root: ::toml::Table = ::toml::from_str(text).unwrap();
+    let clusters = root.get_mut("clusters").and_then(|it| it.as_table_mut());
+    for (_, cluster) in clusters.into_iter().flatten() {
+        let is_http = cluster.get("protocol").and_then(|it| it.as_str()) == Some("http");
+        let frontends = cluster
+            .get_mut("frontends")
+            .and_then(|it| it.as_array_mut());
+        for frontend in frontends.into_iter().flatten().filter(|_| is_http) {
+            let frontend = frontend.as_table_mut().unwrap();
+            frontend.entry("position").or_insert("TREE".into());
+        }
     }
-    request
+    root
 }
 
 #[test]
@@ -166,7 +172,6 @@ hsts = { enabled = true, include_subdomains = true, preload = true, max_age = 31
 [[clusters.full.frontends]]
 address = "0.0.0.0:80"
 hostname = "full.example"
-position = "TREE"
 redirect = "silent_close"
 
 [[clusters.full.backends]]
