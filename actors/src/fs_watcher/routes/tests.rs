@@ -3,7 +3,7 @@ use std::{collections::BTreeMap, fs, sync::Arc};
 use proptest::prelude::*;
 use sozu_command_lib::{
     config::{ClusterConfig, ConfigBuilder, FileConfig},
-    proto::command::{Request, WorkerRequest, request::RequestType},
+    proto::command::{Request, RulePosition, WorkerRequest, request::RequestType},
 };
 
 use super::*;
@@ -81,7 +81,32 @@ fn by_sozu(text: &str) -> Vec<Request> {
     clusters
         .values()
         .flat_map(|cluster| cluster.generate_requests().unwrap())
+        .map(|request| filed(request, text))
         .collect()
+}
+
+/// With our default of a frontend's position, if the text says none at all: Sōzu's file types take
+/// the first value of the enumeration.
+fn filed(mut request: Request, text: &str) -> Request {
+    if let Some(RequestType::AddHttpFrontend(front) | RequestType::AddHttpsFrontend(front)) =
+        &mut request.request_type
+        && !text.contains("\nposition")
+    {
+        front.position = RulePosition::Tree.into();
+    }
+    request
+}
+
+#[test]
+fn a_frontend_goes_into_the_tree_unless_it_says_otherwise() {
+    let text = "[clusters.a]\nprotocol = \"http\"\nbackends = []\nfrontends = [\n{ address = \"0.0.0.0:80\", hostname = \"tree.example\" },\n{ address = \"0.0.0.0:80\", hostname = \"pre.example\", position = \"PRE\" }]\n";
+    let clusters = super::document::parse(text).unwrap();
+    let positions: Vec<RulePosition> = clusters["a"]
+        .frontends
+        .iter()
+        .map(|frontend| frontend.position)
+        .collect();
+    assert_eq!(positions, [RulePosition::Tree, RulePosition::Pre]);
 }
 
 /// Every key of a cluster, a frontend and a backend that both sides accept.
@@ -141,6 +166,7 @@ hsts = { enabled = true, include_subdomains = true, preload = true, max_age = 31
 [[clusters.full.frontends]]
 address = "0.0.0.0:80"
 hostname = "full.example"
+position = "TREE"
 redirect = "silent_close"
 
 [[clusters.full.backends]]
