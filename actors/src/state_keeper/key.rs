@@ -3,7 +3,11 @@
 //! A key is Sōzu's own. What a source declares under it, and what Sōzu holds under it, is an
 //! [`Object`]. Listeners are not ours and have no key here.
 
-use std::{fmt, net::SocketAddr, sync::Arc};
+use std::{
+    fmt::{self, Write as _},
+    net::SocketAddr,
+    sync::Arc,
+};
 
 use sha2::{Digest, Sha256};
 use sozu_command_lib::proto::command::{
@@ -441,12 +445,12 @@ fn route(front: &RequestHttpFrontend) -> Arc<str> {
         header_predicates: Vec::new(),
         ..front.clone()
     };
-    let digest = Sha256::digest(text.as_bytes());
-    let digest: String = digest[..6]
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
-    format!("{without};H{}#{digest}", names.join(",")).into()
+    let mut key = format!("{without};H{}#", names.join(","));
+    for byte in &Sha256::digest(text.as_bytes())[..6] {
+        // writing to a String cannot fail
+        let _ = write!(key, "{byte:02x}");
+    }
+    key.into()
 }
 
 fn tcp_key(front: &RequestTcpFrontend) -> Key {
