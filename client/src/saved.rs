@@ -115,6 +115,8 @@ mod tests {
         state::ConfigState,
     };
 
+    use std::time::Duration;
+
     use super::*;
 
     fn state(clusters: usize) -> ConfigState {

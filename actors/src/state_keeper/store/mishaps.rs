@@ -58,7 +58,7 @@ fn a_damaged_file_is_kept_aside_and_an_empty_one_takes_its_place() {
     type Damage = fn(&Path);
     let table: [(&str, Damage); 5] = [
         ("garbage", |file| {
-            fs::write(file, vec![0xA5; 100_000]).unwrap()
+            fs::write(file, vec![0xA5; 100_000]).unwrap();
         }),
         ("truncated", |file| {
             let file = fs::OpenOptions::new().write(true).open(file).unwrap();
