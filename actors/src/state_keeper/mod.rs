@@ -11,7 +11,8 @@
 //! To read in this order: [`key`], [`effects`], [`declared`], [`listing`], [`admit`], [`policy`],
 //! [`guard`], [`desired`], [`log`], [`held`], [`plan`], [`gate`], [`answer`], [`verdict`]: the
 //! rules, one in each file. Then [`events`] and [`keeper`] with its parts: `intake` and `orders`
-//! (what sources send), `outcome` and `reading` (what Sōzu says), `settling` (what is final),
+//! (what sources send), `sending`, `outcome` and `reading` (what Sōzu is told and says), `settling`
+//! (what is final),
 //! [`operator`] (what a person orders), `reporting`. Then the shell: [`store`], `actor`, `persons`,
 //! `journalist`. Only the shell knows actix and SQLite.
 
@@ -43,6 +44,7 @@ pub mod policy;
 mod reading;
 pub mod report;
 mod reporting;
+mod sending;
 mod settling;
 #[cfg(test)]
 mod sim;

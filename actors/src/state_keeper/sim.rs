@@ -486,10 +486,8 @@ fn refuses(request: &Request) -> Option<String> {
     let Some(RequestType::AddHttpFrontend(front)) = &request.request_type else {
         return None;
     };
-    front
-        .hostname
-        .contains('/')
-        .then(|| "bad host name".to_owned())
+    let bad = front.hostname.contains('/') || front.tags.contains_key("refused");
+    bad.then(|| "bad host name".to_owned())
 }
 
 fn records(state: &ConfigState) -> Vec<Request> {
@@ -585,6 +583,21 @@ fn what_sozu_refuses_leaves_the_last_accepted_value() {
     world.declares(&route("a", 2));
     world.sozu_holds(&route("a", 2));
     assert!(world.report().sources[&source()].refused.is_empty());
+}
+
+#[test]
+fn what_a_refused_change_would_have_overtaken_is_applied() {
+    let mut world = World::new(empty_sozu());
+    world.rest();
+    world.subscribes(None);
+    let mut bad = http("a", "x.example");
+    if let Object::HttpFrontend(front) = &mut bad {
+        front.tags.insert("refused".to_owned(), "yes".to_owned());
+    }
+    // Both in one batch: the later word on the key goes, and is refused.
+    world.sends(0, &[http("b", "x.example").add(), bad.add()]);
+    assert_eq!(world.verdicts(), ["applied", "refused"]);
+    world.sozu_holds(&[http("b", "x.example")]);
 }
 
 #[test]
