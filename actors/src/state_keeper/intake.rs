@@ -43,7 +43,11 @@ impl Keeper {
                 effects.push(Effect::Reply(taking.reply, Err(why_not)));
                 continue;
             }
-            if !taking.asked_again && self.lacks_a_listener(&taking.word) {
+            let changes = match &taking.word {
+                Word::Listing(listing) => listing::changes(listing, self.desired.declared()),
+                Word::Changes(_) => Changes::default(),
+            };
+            if !taking.asked_again && self.lacks_a_listener(&taking.word, &changes) {
                 // One may have been added: Sōzu is asked once more before anything is refused.
                 self.must_read = true;
                 taking.asked_again = true;
@@ -54,7 +58,9 @@ impl Keeper {
                 return;
             }
             match taking.word {
-                Word::Listing(listing) => self.take_listing(now, &listing, taking.reply, effects),
+                Word::Listing(listing) => {
+                    self.take_listing(now, &listing, &changes, taking.reply, effects);
+                }
                 Word::Changes(changes) => self.take_changes(now, changes, taking.reply, effects),
             }
         }
@@ -82,14 +88,13 @@ impl Keeper {
         self.must_read || (self.dirty.len() > UNSETTLED && !catches_up)
     }
 
-    fn lacks_a_listener(&self, word: &Word) -> bool {
+    fn lacks_a_listener(&self, word: &Word, changes: &Changes) -> bool {
         let lacks = |source: &SourceName, key: &Key, object: &Object| {
             !self.was_refused(source, key, object)
                 && matches!(self.admit(object), Err(Refusal::NoListener(_)))
         };
         match word {
             Word::Listing(listing) => {
-                let changes = listing::changes(listing, self.desired.declared());
                 let mut set = changes.set.iter();
                 set.any(|(key, object, _)| lacks(&listing.source, key, object))
             }
@@ -118,9 +123,15 @@ impl Keeper {
         })
     }
 
-    fn take_listing(&mut self, now: Now, listing: &Listing, reply: u64, effects: &mut Vec<Effect>) {
+    fn take_listing(
+        &mut self,
+        now: Now,
+        listing: &Listing,
+        changes: &Changes,
+        reply: u64,
+        effects: &mut Vec<Effect>,
+    ) {
         let source = &listing.source;
-        let changes = listing::changes(listing, self.desired.declared());
         let moved = self
             .devices
             .get(source)
@@ -135,8 +146,8 @@ impl Keeper {
             return;
         }
         let mut entries = Vec::new();
-        self.judge_objects(now, source, &changes, &mut entries);
-        let removals = self.judge_removals(now, source, &changes, &mut entries);
+        self.judge_objects(now, source, changes, &mut entries);
+        let removals = self.judge_removals(now, source, changes, &mut entries);
         let device_known = self.devices.get(source) == Some(&listing.device);
         if entries.is_empty() && device_known {
             self.unspoken.remove(source);
@@ -157,6 +168,7 @@ impl Keeper {
         reply: u64,
         effects: &mut Vec<Effect>,
     ) {
+        let entries: Vec<Arc<Entry>> = entries.into_iter().map(Arc::new).collect();
         effects.push(Effect::Append {
             entries: entries.clone(),
             source: source.clone(),

@@ -64,7 +64,7 @@ pub(super) enum Accepting {
 pub(super) struct Appending {
     pub source: SourceName,
     pub mark: Mark,
-    pub entries: Vec<Entry>,
+    pub entries: Vec<Arc<Entry>>,
     pub removals: usize,
     pub reply: u64,
 }
@@ -225,6 +225,7 @@ impl Keeper {
         if !tail.is_empty() {
             self.fence_ends = now.at + self.longest(sending::BATCH);
         }
+        let tail: Vec<Arc<Entry>> = tail.into_iter().map(Arc::new).collect();
         self.remember_taken(&tail);
         for entry in tail {
             self.fold(entry);
@@ -342,7 +343,7 @@ impl Keeper {
     }
 
     /// Folds an entry that is on disk.
-    pub(super) fn fold(&mut self, entry: Entry) {
+    pub(super) fn fold(&mut self, entry: Arc<Entry>) {
         let keys = self.tail.fold(entry, &mut self.desired, &self.belief);
         self.mark(keys);
     }

@@ -82,7 +82,7 @@ pub struct Entry {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Folded {
     /// The entry.
-    pub entry: Entry,
+    pub entry: Arc<Entry>,
     /// The keys that it touches.
     pub keys: Vec<Key>,
     /// What it turned, in order.
@@ -168,7 +168,7 @@ impl Tail {
 
     /// Folds an entry and appends it, and then what was parked for a cluster that it brings.
     /// Returns the keys of which something else may be wanted now.
-    pub fn fold(&mut self, entry: Entry, desired: &mut Desired, belief: &Belief) -> Vec<Key> {
+    pub fn fold(&mut self, entry: Arc<Entry>, desired: &mut Desired, belief: &Belief) -> Vec<Key> {
         self.end_parked(&entry);
         let folded = self.enter(fold(entry, desired, belief));
         let mut keys: Vec<Key> = folded
@@ -230,7 +230,7 @@ impl Tail {
     }
 
     /// Takes out what is parked for the cluster, unless a later change of its key ended it.
-    fn unpark(&mut self, cluster: &str) -> Vec<Entry> {
+    fn unpark(&mut self, cluster: &str) -> Vec<Arc<Entry>> {
         if !self.entries.iter().any(Folded::is_parked) {
             return Vec::new();
         }
@@ -343,7 +343,7 @@ fn undo(turned: &Turned, desired: &mut Desired, belief: &Belief) {
     }
 }
 
-fn fold(entry: Entry, desired: &mut Desired, belief: &Belief) -> Folded {
+fn fold(entry: Arc<Entry>, desired: &mut Desired, belief: &Belief) -> Folded {
     let mut folded = Folded {
         keys: Vec::new(),
         turned: Vec::new(),

@@ -163,7 +163,7 @@ impl Keeper {
     }
 
     /// Entries of a bus were folded: it is told how far it may acknowledge once they are settled.
-    pub(super) fn remember_taken(&mut self, entries: &[Entry]) {
+    pub(super) fn remember_taken(&mut self, entries: &[Arc<Entry>]) {
         for entry in entries {
             if let Some(position) = entry.position {
                 let bus = self.buses.entry(entry.source.clone()).or_default();

@@ -75,7 +75,7 @@ impl Keeper {
         self.last_change.insert(entry.source.clone(), entry.at);
         self.acceptance.verdicts.push(FinalVerdict {
             seq: entry.seq,
-            source: entry.source,
+            source: entry.source.clone(),
             keys,
             verdict,
             taken: entry.at,

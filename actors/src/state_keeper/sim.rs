@@ -48,7 +48,7 @@ enum Fault {
 /// The disk, with what its transactions have written.
 #[derive(Default)]
 struct Disk {
-    journal: Vec<(Entry, Option<Verdict>)>,
+    journal: Vec<(Arc<Entry>, Option<Verdict>)>,
     objects: BTreeMap<(Key, SourceName), Declaration>,
     devices: HashMap<SourceName, u64>,
     positions: HashMap<SourceName, Position>,
@@ -68,7 +68,7 @@ impl Disk {
                 .journal
                 .iter()
                 .filter(|(_, verdict)| verdict.is_none())
-                .map(|(entry, _)| entry.clone())
+                .map(|(entry, _)| entry.as_ref().clone())
                 .collect(),
             last_seq: self.journal.last().map_or(0, |(entry, _)| entry.seq),
             devices: self.devices.clone(),

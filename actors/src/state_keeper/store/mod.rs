@@ -13,6 +13,7 @@ mod schema;
 mod writer;
 
 use std::{
+    borrow::Borrow,
     collections::{HashMap, HashSet},
     fs::{self, OpenOptions},
     io,
@@ -188,13 +189,13 @@ impl Store {
     /// If SQLite cannot write; nothing is written then.
     pub fn append(
         &mut self,
-        entries: &[Entry],
+        entries: &[impl Borrow<Entry>],
         source: &SourceName,
         mark: Mark,
     ) -> Result<(), StoreError> {
         let transaction = self.connection.transaction()?;
         for entry in entries {
-            rows::insert_entry(&transaction, entry)?;
+            rows::insert_entry(&transaction, entry.borrow())?;
         }
         let (sql, place) = match mark {
             Mark::Device(device) => (
@@ -219,10 +220,10 @@ impl Store {
     ///
     /// # Errors
     /// If SQLite cannot write; nothing is written then.
-    pub fn append_order(&mut self, entries: &[Entry]) -> Result<(), StoreError> {
+    pub fn append_order(&mut self, entries: &[impl Borrow<Entry>]) -> Result<(), StoreError> {
         let transaction = self.connection.transaction()?;
         for entry in entries {
-            rows::insert_entry(&transaction, entry)?;
+            rows::insert_entry(&transaction, entry.borrow())?;
         }
         transaction.commit()?;
         Ok(())
