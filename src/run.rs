@@ -4,11 +4,12 @@ use std::{
     io,
     net::{SocketAddr, TcpListener},
     panic::{self, AssertUnwindSafe},
+    time::Duration,
 };
 
 use sozu_socket::LockError;
 use supervisors::Exit as Ended;
-use tokio::sync::watch;
+use tokio::{sync::watch, time::timeout};
 use tracing::{error, info, warn};
 
 use crate::{
@@ -18,6 +19,9 @@ use crate::{
     signals::{self, Cause},
     tree::{self, Directories},
 };
+
+/// How long the last write may take at the end.
+const CLOSES_WITHIN: Duration = Duration::from_secs(5);
 
 /// Why the daemon did not start.
 #[derive(Debug, thiserror::Error)]
@@ -70,9 +74,16 @@ fn start(config: &Config) -> Result<Exit, StartError> {
     );
     let system = actix::System::new();
     let ended = system.block_on(async move {
-        tree::build(config, directories, listener)
+        let state = directories.state();
+        let ended = tree::build(config, directories, listener)
             .run(stopped(stop))
-            .await
+            .await;
+        if let Some(state) = state
+            && timeout(CLOSES_WITHIN, state.closed()).await.is_err()
+        {
+            warn!("The database was not closed in time: its file is not complete without the -wal file beside it.");
+        }
+        ended
     });
     // The process ends now. Dropping the runtime would wait for threads that may hang in a file
     // system that does not answer.

@@ -9,9 +9,9 @@ use actors::{
     metrics, metrics_scraper, socket_pool,
     state_keeper::{
         self,
+        events::Settings,
         gate::Mode,
         guard::Bounds,
-        keeper::Settings,
         report::Report,
         store::{Limits, StateDirectory, StoreError},
     },
@@ -114,6 +114,11 @@ impl Directories {
         }
         let state = Some(Arc::new(state));
         Ok(Self { state, pool })
+    }
+
+    /// The state directory, where there is a source.
+    pub fn state(&self) -> Option<Arc<StateDirectory>> {
+        self.state.clone()
     }
 }
 

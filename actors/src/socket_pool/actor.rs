@@ -190,7 +190,7 @@ mod tests {
         let _silent = std::os::unix::net::UnixListener::bind(&socket).unwrap();
         let config = Config {
             pool: Builder::new(socket)
-                .worker_timeout(Duration::from_secs(60))
+                .worker_timeout(Duration::from_mins(1))
                 .exchange_directory(&exchange),
         };
         let (seen, _watcher) = watch::channel(Sozu::Unasked);

@@ -20,9 +20,10 @@ use tokio::sync::{oneshot, watch};
 use super::{
     Config,
     answer::Outcome,
+    events::{Acceptance, Effect, Event, Now},
     held::{ReadState, sort_records},
     journalist::Journalist,
-    keeper::{Acceptance, Effect, Event, Keeper, Now},
+    keeper::Keeper,
     persons::Persons,
     report::Report,
     store::{Store, StoreError, Writer},

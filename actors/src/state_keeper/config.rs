@@ -8,7 +8,7 @@ use tokio::sync::watch;
 
 use super::{
     StateKeeper,
-    keeper::Settings,
+    events::Settings,
     report::Report,
     store::{Limits, StateDirectory},
 };

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use super::{
     admit::{self, Refusal},
     declared::{Stance, Wanted, Why},
+    events::{Effect, Mark, Now},
     guard,
-    keeper::{Appending, Effect, Keeper, Mark, Now, RefusedObject},
+    keeper::{Appending, Keeper, RefusedObject},
     key::{Key, Kind, Object},
     listing::{self, Changes},
     log::{Admission, Entry},

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use super::{keeper::FinalVerdict, report::Report, verdict::Verdict};
+use super::{events::FinalVerdict, report::Report, verdict::Verdict};
 use crate::{messages::SourceName, metrics};
 
 const MINUTE: Duration = Duration::from_mins(1);

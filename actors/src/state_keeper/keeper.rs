@@ -11,222 +11,31 @@ use std::{
 };
 
 use sozu_command_lib::proto::command::Request;
-use sozu_socket::{ExchangeError, Life, Sozu};
+use sozu_socket::{Life, Sozu};
 
-use super::operator::{self, Answer};
 use super::{
-    answer::Outcome,
     declared::Declaration,
     desired::Desired,
-    gate::{Gate, Mode, gate},
-    guard::{Bounds, History},
-    held::{Belief, Held, ReadState},
+    events::{Acceptance, Effect, Event, Loaded, Mark, Now, Settings},
+    gate::{Gate, gate},
+    guard::History,
+    held::Belief,
     intake::{Taking, Word},
     key::{Key, Object},
-    log::{Entry, Folded, Tail},
+    log::{Entry, Tail},
+    operator,
     orders::Bus,
     plan::{self, Need, Step},
-    policy::Policy,
     report::Listeners,
-    verdict::{self, Settled, Verdict},
 };
-use crate::messages::{
-    Changes, DeclareError, Declared, Listing, Order, Position, SourceName, Subscribed,
-};
+use crate::messages::{DeclareError, Position, SourceName};
 
 /// How long a start waits for each directory to speak once.
 const FIRST_WORD: Duration = Duration::from_secs(10);
 /// Time passes for the keeper at least this often.
 const TURN: Duration = Duration::from_secs(1);
-/// How long a disk that cannot be written is left before the next try.
-const DISK_AGAIN: Duration = Duration::from_secs(1);
 /// Steps in one batch: what Sōzu loads fastest lies between 5,000 and 20,000.
 const BATCH: usize = 10_000;
-
-/// What the keeper is told by its configuration.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// The guard's bounds.
-    pub bounds: Bounds,
-    /// Whether anything is sent.
-    pub mode: Mode,
-    /// How often Sōzu is read again.
-    pub interval: Duration,
-    /// Sōzu's own `worker_timeout`.
-    pub worker_timeout: Duration,
-    /// Sōzu's limit of one request, in bytes.
-    pub max_request_bytes: usize,
-    /// The directories.
-    pub sources: Vec<SourceName>,
-    /// The buses, and what each may do.
-    pub policies: HashMap<SourceName, Policy>,
-}
-
-/// When something happens.
-#[derive(Clone, Copy, Debug)]
-pub struct Now {
-    /// Since an arbitrary start; never goes back.
-    pub at: Duration,
-    /// The calendar.
-    pub wall: SystemTime,
-}
-
-/// What the database held at the start.
-#[derive(Default)]
-pub struct Loaded {
-    /// The accepted declared sets.
-    pub declarations: Vec<(Key, SourceName, Declaration)>,
-    /// Entries without a verdict, in log order.
-    pub tail: Vec<Entry>,
-    /// The last entry's number.
-    pub last_seq: u64,
-    /// The device of each directory.
-    pub devices: HashMap<SourceName, u64>,
-    /// The last position that was taken of each bus.
-    pub positions: HashMap<SourceName, Position>,
-    /// The buses that have caught up once.
-    pub caught_up: HashSet<SourceName>,
-    /// The life of Sōzu that was last made complete.
-    pub complete_life: Option<Arc<str>>,
-    /// Removals by conclusion within the last hour, per source.
-    pub removed_lately: HashMap<SourceName, usize>,
-}
-
-/// What happens to the keeper.
-#[derive(Debug)]
-pub enum Event {
-    /// Whether Sōzu answers, and which life of it.
-    Sozu(Sozu),
-    /// A directory's complete listing; `reply` names who waits for the answer.
-    Listing {
-        /// The listing.
-        listing: Listing,
-        /// To whom.
-        reply: u64,
-    },
-    /// A directory that could not be listed.
-    NotListed(SourceName),
-    /// Changes of a bus; `reply` names who waits for the answer.
-    Changes {
-        /// The changes.
-        changes: Changes,
-        /// To whom.
-        reply: u64,
-    },
-    /// A bus is subscribed; `reply` names who waits for its position.
-    Subscribed {
-        /// The subscription.
-        subscribed: Subscribed,
-        /// To whom.
-        reply: u64,
-    },
-    /// The entries of the last [`Effect::Append`] are on disk, or not.
-    Appended(Result<(), String>),
-    /// The last [`Effect::Accept`] is on disk, or not.
-    Accepted(Result<(), String>),
-    /// What came back for the last [`Effect::Send`].
-    Sent(Outcome),
-    /// What came back for the last [`Effect::AskStatus`]: each worker's id, and whether it answers.
-    Status(Result<Vec<(u32, bool)>, ExchangeError>),
-    /// What came back for the last [`Effect::ReadBack`], and how long it took.
-    Read(Result<ReadState, ExchangeError>, Duration),
-    /// A person's order; `reply` names who waits for the answer.
-    Order {
-        /// The order.
-        order: Order,
-        /// To whom.
-        reply: u64,
-    },
-    /// The entries of the last [`Effect::AppendOrder`] are on disk, or not.
-    OrderAppended(Result<(), String>),
-    /// Somebody wants to know how Sōzu differs; `reply` names who.
-    Compare {
-        /// To whom.
-        reply: u64,
-    },
-    /// Time has passed.
-    Tick,
-}
-
-/// What the keeper wants done.
-#[derive(Debug)]
-pub enum Effect {
-    /// Write entries to the log, in one transaction, before anything of them is sent.
-    Append {
-        /// The entries.
-        entries: Vec<Entry>,
-        /// Whose they are.
-        source: SourceName,
-        /// The source's place.
-        mark: Mark,
-    },
-    /// Write a person's order to the log, in one transaction, before anything of it is sent.
-    AppendOrder(Vec<Entry>),
-    /// Answer a person.
-    Answer(u64, Answer),
-    /// Write verdicts and what they bring into the accepted sets, in one transaction.
-    Accept(Arc<Acceptance>),
-    /// Send requests: one goes alone, two or more as a file.
-    Send(Vec<Request>),
-    /// Ask for the workers' status.
-    AskStatus,
-    /// Read all that the main process holds.
-    ReadBack,
-    /// Answer a listing or changes.
-    Reply(u64, Result<Declared, DeclareError>),
-    /// Answer a subscription: where the bus goes on.
-    GoOn(u64, Result<Option<Position>, DeclareError>),
-    /// So many changes of a bus came again.
-    Redelivered(SourceName, usize),
-    /// Sōzu was made complete in a new life.
-    Restored {
-        /// How long it took from its first sight.
-        took: Duration,
-    },
-}
-
-/// What became final, to be written in one transaction.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Acceptance {
-    /// By sequence number.
-    pub verdicts: Vec<FinalVerdict>,
-    /// What sources say from now on; nothing: the source has no word on the key any more.
-    pub declarations: Vec<(Key, SourceName, Option<Declaration>)>,
-    /// This life of Sōzu is complete.
-    pub complete_life: Option<Arc<str>>,
-    /// These buses have caught up.
-    pub caught_up: HashSet<SourceName>,
-}
-
-/// A source's place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mark {
-    /// The device of a directory.
-    Device(u64),
-    /// The last position of a bus that was taken.
-    Position(Position),
-}
-
-/// One entry's verdict.
-#[derive(Clone, Debug, PartialEq)]
-pub struct FinalVerdict {
-    /// The entry.
-    pub seq: u64,
-    /// Whose it was.
-    pub source: SourceName,
-    /// What it is about.
-    pub keys: Vec<Key>,
-    /// What became of it.
-    pub verdict: Verdict,
-    /// When it was taken.
-    pub taken: SystemTime,
-}
-
-impl Acceptance {
-    fn is_empty(&self) -> bool {
-        *self == Self::default()
-    }
-}
 
 /// What is under way with Sōzu.
 #[derive(Debug)]
@@ -621,136 +430,6 @@ impl Keeper {
             self.look_for_shadows(&key);
             self.foreign.remove(&key);
             self.dirty.insert(key);
-        }
-    }
-
-    fn settled(&self, key: &Key) -> Settled {
-        let open = self.dirty.contains(key)
-            || self.in_flight.contains(key)
-            || self.doubts.unproven.contains(key)
-            || self.unservable.contains_key(key)
-            || self.belief.held(key) == Held::Unknown;
-        if self.settings.mode == Mode::Observe {
-            Settled::Observed
-        } else if self.doubts.divergent.contains(key) {
-            Settled::Divergent
-        } else if open {
-            Settled::No
-        } else {
-            Settled::Yes
-        }
-    }
-
-    fn settle(&mut self) {
-        let settling = verdict::settle(self.tail.iter(), |key| self.settled(key));
-        if settling.is_empty() {
-            return;
-        }
-        let places: Vec<usize> = settling.iter().map(|(place, _)| *place).collect();
-        let taken = self.tail.take(&places);
-        for (folded, (_, verdict)) in taken.into_iter().zip(settling) {
-            self.conclude(folded, verdict);
-        }
-    }
-
-    fn conclude(&mut self, folded: Folded, verdict: Verdict) {
-        let Folded {
-            entry,
-            keys,
-            turned,
-            ..
-        } = folded;
-        if let Verdict::Refused(reason) = &verdict {
-            self.remember_refusal(&entry, &keys, reason);
-        } else {
-            for key in &keys {
-                self.refused.remove(&(entry.source.clone(), key.clone()));
-            }
-            let accepted = turned.into_iter();
-            self.acceptance
-                .declarations
-                .extend(accepted.map(|turned| (turned.key, turned.source, turned.after)));
-        }
-        self.last_change.insert(entry.source.clone(), entry.at);
-        self.acceptance.verdicts.push(FinalVerdict {
-            seq: entry.seq,
-            source: entry.source,
-            keys,
-            verdict,
-            taken: entry.at,
-        });
-    }
-
-    /// This life of Sōzu is complete once all that can be sent was sent and answered.
-    fn complete(&mut self, now: Now, effects: &mut Vec<Effect>) {
-        let at_rest = matches!(self.doing, Doing::Nothing)
-            && !self.must_read
-            && self.dirty.iter().all(|key| self.is_history(key))
-            && self.appending.is_none()
-            && !self.desk.is_writing();
-        if !at_rest || self.gate(now) != Gate::Open {
-            return;
-        }
-        if !self.complete {
-            self.complete = true;
-            let life: Option<Arc<str>> = self.life.as_ref().map(|life| life.text.clone());
-            let is_news = life != self.complete_life;
-            if is_news {
-                self.acceptance.complete_life.clone_from(&life);
-                self.complete_life = life;
-                effects.push(Effect::Restored {
-                    took: now.at.saturating_sub(self.life_seen),
-                });
-            }
-        }
-    }
-
-    fn accept(&mut self, now: Now, effects: &mut Vec<Effect>) {
-        let acceptance = match &self.accepting {
-            Accepting::Nothing if !self.acceptance.is_empty() => {
-                Arc::new(std::mem::take(&mut self.acceptance))
-            }
-            Accepting::Failed { acceptance, again } if now.at >= *again => acceptance.clone(),
-            _ => return,
-        };
-        self.accepting = Accepting::Writing(acceptance.clone());
-        effects.push(Effect::Accept(acceptance));
-    }
-
-    /// The entries whose verdicts are not on disk yet.
-    pub(super) fn unwritten(&self) -> impl Iterator<Item = u64> + use<> {
-        let writing = match &self.accepting {
-            Accepting::Nothing => None,
-            Accepting::Writing(acceptance) | Accepting::Failed { acceptance, .. } => {
-                Some(acceptance)
-            }
-        };
-        let writing = writing
-            .into_iter()
-            .flat_map(|acceptance| &acceptance.verdicts);
-        let seqs: Vec<u64> = writing
-            .chain(&self.acceptance.verdicts)
-            .map(|verdict| verdict.seq)
-            .collect();
-        seqs.into_iter()
-    }
-
-    fn on_accepted(&mut self, now: Now, result: Result<(), String>) {
-        let Accepting::Writing(acceptance) =
-            std::mem::replace(&mut self.accepting, Accepting::Nothing)
-        else {
-            return;
-        };
-        match result {
-            Ok(()) => {
-                self.disk = None;
-                self.desk.hear(&acceptance);
-            }
-            Err(error) => {
-                self.disk = Some(error);
-                let again = now.at + DISK_AGAIN;
-                self.accepting = Accepting::Failed { acceptance, again };
-            }
         }
     }
 }

@@ -383,7 +383,7 @@ fn touch(
         after: Some(after),
     });
     if !held {
-        end_orphans(folded, &key, desired, belief)?;
+        end_orphans(folded, key, desired, belief)?;
     }
     release_cluster(folded, &wanted_before, desired, belief)?;
     if held {

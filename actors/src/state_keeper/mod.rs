@@ -8,10 +8,12 @@
 //! folded again over the accepted sets, and each of its entries counts as one with an unknown
 //! outcome: Sōzu is read, and the difference is sent.
 //!
-//! To read in this order: [`key`], [`declared`], [`listing`], [`admit`], [`guard`], [`desired`],
-//! [`log`], [`held`], [`plan`], [`gate`], [`answer`], [`verdict`]; then [`keeper`] with its parts
-//! `intake`, [`operator`], `outcome`, `reading`, `reporting`; then the shell: [`store`], `actor`, `persons`. Only the shell
-//! knows actix and SQLite.
+//! To read in this order: [`key`], [`effects`], [`declared`], [`listing`], [`admit`], [`policy`],
+//! [`guard`], [`desired`], [`log`], [`held`], [`plan`], [`gate`], [`answer`], [`verdict`]: the
+//! rules, one in each file. Then [`events`] and [`keeper`] with its parts: `intake` and `orders`
+//! (what sources send), `outcome` and `reading` (what Sōzu says), `settling` (what is final),
+//! [`operator`] (what a person orders), `reporting`. Then the shell: [`store`], `actor`, `persons`,
+//! `journalist`. Only the shell knows actix and SQLite.
 
 mod actor;
 pub mod admit;
@@ -20,6 +22,7 @@ mod config;
 pub mod declared;
 pub mod desired;
 pub mod effects;
+pub mod events;
 #[cfg(test)]
 mod examples;
 pub mod gate;
@@ -40,6 +43,7 @@ pub mod policy;
 mod reading;
 pub mod report;
 mod reporting;
+mod settling;
 #[cfg(test)]
 mod sim;
 pub mod store;

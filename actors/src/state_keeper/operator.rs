@@ -12,9 +12,10 @@ use std::{
 
 use super::{
     declared::{Declaration, Stance, Wanted, Why},
+    events::{Acceptance, Effect, Now},
     gate::Gate,
     held::Held,
-    keeper::{Acceptance, Effect, Keeper, Now},
+    keeper::Keeper,
     key::{Key, Object},
     log::{Admission, Entry, Operator, Word},
     plan::{self, Need},

@@ -11,7 +11,8 @@ use sozu_command_lib::proto::command::Request;
 
 use super::{
     declared::{Stance, Wanted},
-    keeper::{Effect, Keeper, Mark, Now},
+    events::{Effect, Mark, Now},
+    keeper::Keeper,
     key::{Key, Object},
     log::{Admission, Entry},
     policy::Policy,

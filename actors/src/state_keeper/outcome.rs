@@ -5,7 +5,8 @@ use std::{collections::HashMap, time::Duration};
 use super::{
     answer::{self, Meaning, Outcome},
     declared::Wanted,
-    keeper::{Doing, Keeper, Now},
+    events::Now,
+    keeper::{Doing, Keeper},
     plan::Step,
 };
 
@@ -44,6 +45,8 @@ impl Keeper {
         match meaning {
             Meaning::Applied => self.applied(steps),
             Meaning::Skipped => self.read_back(steps, 1),
+            // Nothing was sent: one record of the file is larger than the limit.
+            Meaning::TooLarge(_) if steps.len() > 1 => self.one_by_one(steps),
             Meaning::RefusedByMain(reason) | Meaning::TooLarge(reason) => {
                 self.refuse_steps(&steps, &reason);
             }
@@ -64,6 +67,13 @@ impl Keeper {
             self.doubts.suspects.remove(&step.key);
             self.doubts.unanswered.remove(&step.key);
             self.belief.learn(&step.key, step.to);
+        }
+    }
+
+    fn one_by_one(&mut self, steps: Vec<Step>) {
+        for step in steps {
+            self.doubts.suspects.insert(step.key.clone(), 1);
+            self.dirty.insert(step.key);
         }
     }
 

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use actix::{Context, Handler, MessageResult, ResponseFuture};
 use tokio::sync::oneshot;
 
-use super::{StateKeeper, keeper::Event, operator::Answer};
+use super::{StateKeeper, events::Event, operator::Answer};
 use crate::messages::{
     Compare, DiffError, Differing, Kept, ListHolds, ListOrphans, Order, OrderError, Ordered,
 };
@@ -75,7 +75,7 @@ impl Handler<ListHolds> for StateKeeper {
     type Result = MessageResult<ListHolds>;
 
     fn handle(&mut self, _: ListHolds, _: &mut Context<Self>) -> Self::Result {
-        MessageResult(self.list(|rules| rules.holds()))
+        MessageResult(self.list(super::keeper::Keeper::holds))
     }
 }
 
@@ -83,7 +83,7 @@ impl Handler<ListOrphans> for StateKeeper {
     type Result = MessageResult<ListOrphans>;
 
     fn handle(&mut self, _: ListOrphans, _: &mut Context<Self>) -> Self::Result {
-        MessageResult(self.list(|rules| rules.orphans()))
+        MessageResult(self.list(super::keeper::Keeper::orphans))
     }
 }
 

@@ -6,8 +6,9 @@ use sozu_socket::{ExchangeError, Life};
 
 use super::{
     declared::{Declaration, Stance, Wanted, Why},
+    events::{Effect, Now},
     held::{Held, ReadState},
-    keeper::{Doing, Effect, Keeper, Now},
+    keeper::{Doing, Keeper},
     key::Key,
     plan::{self, Need},
 };

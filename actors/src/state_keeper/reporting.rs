@@ -6,9 +6,10 @@ use sozu_socket::Sozu;
 
 use super::{
     declared::Wanted,
+    events::Now,
     gate::{Gate, Mode},
     held::Held,
-    keeper::{Doing, Keeper, Now},
+    keeper::{Doing, Keeper},
     key::Key,
     report::{Condition, Difference, Hold, Report, SourceReport},
 };

@@ -16,11 +16,12 @@ use sozu_socket::{ExchangeError, Life, Refusal, Sozu};
 use super::{
     answer::Outcome,
     declared::Declaration,
+    events::{Acceptance, Effect, Event, Loaded, Mark, Now, Settings},
     examples::{HTTP, TCP, backend, cluster, http},
     gate::Mode,
     guard::Bounds,
     held::sort_records,
-    keeper::{Acceptance, Effect, Event, Keeper, Loaded, Mark, Now, Settings},
+    keeper::Keeper,
     key::{Key, Object},
     log::{Admission, Entry},
     operator::Answer,

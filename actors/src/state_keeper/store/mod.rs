@@ -32,7 +32,7 @@ pub use self::{
     writer::Writer,
 };
 use super::{
-    keeper::{Acceptance, Loaded, Mark},
+    events::{Acceptance, Loaded, Mark},
     log::Entry,
 };
 use crate::messages::{Position, SourceName};

@@ -17,7 +17,7 @@ use crate::{
     messages::SourceName,
     state_keeper::{
         declared::{Declaration, Stance, Why},
-        keeper::FinalVerdict,
+        events::FinalVerdict,
         key::{Key, Object, key_of},
         log::{Admission, Entry, Operator, Word},
         verdict::Verdict,

@@ -5,8 +5,8 @@ use sozu_command_lib::proto::command::Request;
 use super::*;
 use crate::state_keeper::{
     declared::{Declaration, Stance, Why},
+    events::FinalVerdict,
     examples::{cluster, http},
-    keeper::FinalVerdict,
     log::{Admission, Operator, Word},
     verdict::Verdict,
 };

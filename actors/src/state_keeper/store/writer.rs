@@ -13,7 +13,7 @@ use super::{Store, StoreError, copies};
 use crate::{
     messages::SourceName,
     state_keeper::{
-        keeper::{Acceptance, Mark},
+        events::{Acceptance, Mark},
         log::Entry,
     },
 };

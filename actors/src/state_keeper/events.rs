@@ -1,0 +1,205 @@
+//! What goes into the keeper and what comes out of it: settings, what the disk held, events and
+//! effects.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use sozu_command_lib::proto::command::Request;
+use sozu_socket::{ExchangeError, Sozu};
+
+use super::{
+    answer::Outcome, declared::Declaration, gate::Mode, guard::Bounds, held::ReadState, key::Key,
+    log::Entry, operator::Answer, policy::Policy, verdict::Verdict,
+};
+use crate::messages::{
+    Changes, DeclareError, Declared, Listing, Order, Position, SourceName, Subscribed,
+};
+
+/// What the keeper is told by its configuration.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The guard's bounds.
+    pub bounds: Bounds,
+    /// Whether anything is sent.
+    pub mode: Mode,
+    /// How often Sōzu is read again.
+    pub interval: Duration,
+    /// Sōzu's own `worker_timeout`.
+    pub worker_timeout: Duration,
+    /// Sōzu's limit of one request, in bytes.
+    pub max_request_bytes: usize,
+    /// The directories.
+    pub sources: Vec<SourceName>,
+    /// The buses, and what each may do.
+    pub policies: HashMap<SourceName, Policy>,
+}
+
+/// When something happens.
+#[derive(Clone, Copy, Debug)]
+pub struct Now {
+    /// Since an arbitrary start; never goes back.
+    pub at: Duration,
+    /// The calendar.
+    pub wall: SystemTime,
+}
+
+/// What the database held at the start.
+#[derive(Default)]
+pub struct Loaded {
+    /// The accepted declared sets.
+    pub declarations: Vec<(Key, SourceName, Declaration)>,
+    /// Entries without a verdict, in log order.
+    pub tail: Vec<Entry>,
+    /// The last entry's number.
+    pub last_seq: u64,
+    /// The device of each directory.
+    pub devices: HashMap<SourceName, u64>,
+    /// The last position that was taken of each bus.
+    pub positions: HashMap<SourceName, Position>,
+    /// The buses that have caught up once.
+    pub caught_up: HashSet<SourceName>,
+    /// The life of Sōzu that was last made complete.
+    pub complete_life: Option<Arc<str>>,
+    /// Removals by conclusion within the last hour, per source.
+    pub removed_lately: HashMap<SourceName, usize>,
+}
+
+/// What happens to the keeper.
+#[derive(Debug)]
+pub enum Event {
+    /// Whether Sōzu answers, and which life of it.
+    Sozu(Sozu),
+    /// A directory's complete listing; `reply` names who waits for the answer.
+    Listing {
+        /// The listing.
+        listing: Listing,
+        /// To whom.
+        reply: u64,
+    },
+    /// A directory that could not be listed.
+    NotListed(SourceName),
+    /// Changes of a bus; `reply` names who waits for the answer.
+    Changes {
+        /// The changes.
+        changes: Changes,
+        /// To whom.
+        reply: u64,
+    },
+    /// A bus is subscribed; `reply` names who waits for its position.
+    Subscribed {
+        /// The subscription.
+        subscribed: Subscribed,
+        /// To whom.
+        reply: u64,
+    },
+    /// The entries of the last [`Effect::Append`] are on disk, or not.
+    Appended(Result<(), String>),
+    /// The last [`Effect::Accept`] is on disk, or not.
+    Accepted(Result<(), String>),
+    /// What came back for the last [`Effect::Send`].
+    Sent(Outcome),
+    /// What came back for the last [`Effect::AskStatus`]: each worker's id, and whether it answers.
+    Status(Result<Vec<(u32, bool)>, ExchangeError>),
+    /// What came back for the last [`Effect::ReadBack`], and how long it took.
+    Read(Result<ReadState, ExchangeError>, Duration),
+    /// A person's order; `reply` names who waits for the answer.
+    Order {
+        /// The order.
+        order: Order,
+        /// To whom.
+        reply: u64,
+    },
+    /// The entries of the last [`Effect::AppendOrder`] are on disk, or not.
+    OrderAppended(Result<(), String>),
+    /// Somebody wants to know how Sōzu differs; `reply` names who.
+    Compare {
+        /// To whom.
+        reply: u64,
+    },
+    /// Time has passed.
+    Tick,
+}
+
+/// What the keeper wants done.
+#[derive(Debug)]
+pub enum Effect {
+    /// Write entries to the log, in one transaction, before anything of them is sent.
+    Append {
+        /// The entries.
+        entries: Vec<Entry>,
+        /// Whose they are.
+        source: SourceName,
+        /// The source's place.
+        mark: Mark,
+    },
+    /// Write a person's order to the log, in one transaction, before anything of it is sent.
+    AppendOrder(Vec<Entry>),
+    /// Answer a person.
+    Answer(u64, Answer),
+    /// Write verdicts and what they bring into the accepted sets, in one transaction.
+    Accept(Arc<Acceptance>),
+    /// Send requests: one goes alone, two or more as a file.
+    Send(Vec<Request>),
+    /// Ask for the workers' status.
+    AskStatus,
+    /// Read all that the main process holds.
+    ReadBack,
+    /// Answer a listing or changes.
+    Reply(u64, Result<Declared, DeclareError>),
+    /// Answer a subscription: where the bus goes on.
+    GoOn(u64, Result<Option<Position>, DeclareError>),
+    /// So many changes of a bus came again.
+    Redelivered(SourceName, usize),
+    /// Sōzu was made complete in a new life.
+    Restored {
+        /// How long it took from its first sight.
+        took: Duration,
+    },
+}
+
+/// What became final, to be written in one transaction.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Acceptance {
+    /// By sequence number.
+    pub verdicts: Vec<FinalVerdict>,
+    /// What sources say from now on; nothing: the source has no word on the key any more.
+    pub declarations: Vec<(Key, SourceName, Option<Declaration>)>,
+    /// This life of Sōzu is complete.
+    pub complete_life: Option<Arc<str>>,
+    /// These buses have caught up.
+    pub caught_up: HashSet<SourceName>,
+}
+
+/// A source's place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mark {
+    /// The device of a directory.
+    Device(u64),
+    /// The last position of a bus that was taken.
+    Position(Position),
+}
+
+/// One entry's verdict.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FinalVerdict {
+    /// The entry.
+    pub seq: u64,
+    /// Whose it was.
+    pub source: SourceName,
+    /// What it is about.
+    pub keys: Vec<Key>,
+    /// What became of it.
+    pub verdict: Verdict,
+    /// When it was taken.
+    pub taken: SystemTime,
+}
+
+impl Acceptance {
+    /// Whether nothing became final.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}

@@ -1,0 +1,148 @@
+//! Verdicts become final, and what they bring is written into the accepted sets.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{
+    events::{Effect, FinalVerdict, Now},
+    gate::{Gate, Mode},
+    held::Held,
+    keeper::{Accepting, Doing, Keeper},
+    key::Key,
+    log::Folded,
+    verdict::{self, Settled, Verdict},
+};
+
+/// How long a disk that cannot be written is left before the next try.
+const DISK_AGAIN: Duration = Duration::from_secs(1);
+
+impl Keeper {
+    fn settled(&self, key: &Key) -> Settled {
+        let open = self.dirty.contains(key)
+            || self.in_flight.contains(key)
+            || self.doubts.unproven.contains(key)
+            || self.unservable.contains_key(key)
+            || self.belief.held(key) == Held::Unknown;
+        if self.settings.mode == Mode::Observe {
+            Settled::Observed
+        } else if self.doubts.divergent.contains(key) {
+            Settled::Divergent
+        } else if open {
+            Settled::No
+        } else {
+            Settled::Yes
+        }
+    }
+
+    pub(super) fn settle(&mut self) {
+        let settling = verdict::settle(self.tail.iter(), |key| self.settled(key));
+        if settling.is_empty() {
+            return;
+        }
+        let places: Vec<usize> = settling.iter().map(|(place, _)| *place).collect();
+        let taken = self.tail.take(&places);
+        for (folded, (_, verdict)) in taken.into_iter().zip(settling) {
+            self.conclude(folded, verdict);
+        }
+    }
+
+    fn conclude(&mut self, folded: Folded, verdict: Verdict) {
+        let Folded {
+            entry,
+            keys,
+            turned,
+            ..
+        } = folded;
+        if let Verdict::Refused(reason) = &verdict {
+            self.remember_refusal(&entry, &keys, reason);
+        } else {
+            for key in &keys {
+                self.refused.remove(&(entry.source.clone(), key.clone()));
+            }
+            let accepted = turned.into_iter();
+            self.acceptance
+                .declarations
+                .extend(accepted.map(|turned| (turned.key, turned.source, turned.after)));
+        }
+        self.last_change.insert(entry.source.clone(), entry.at);
+        self.acceptance.verdicts.push(FinalVerdict {
+            seq: entry.seq,
+            source: entry.source,
+            keys,
+            verdict,
+            taken: entry.at,
+        });
+    }
+
+    /// This life of Sōzu is complete once all that can be sent was sent and answered.
+    pub(super) fn complete(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        let at_rest = matches!(self.doing, Doing::Nothing)
+            && !self.must_read
+            && self.dirty.iter().all(|key| self.is_history(key))
+            && self.appending.is_none()
+            && !self.desk.is_writing();
+        if !at_rest || self.gate(now) != Gate::Open {
+            return;
+        }
+        if !self.complete {
+            self.complete = true;
+            let life: Option<Arc<str>> = self.life.as_ref().map(|life| life.text.clone());
+            let is_news = life != self.complete_life;
+            if is_news {
+                self.acceptance.complete_life.clone_from(&life);
+                self.complete_life = life;
+                effects.push(Effect::Restored {
+                    took: now.at.saturating_sub(self.life_seen),
+                });
+            }
+        }
+    }
+
+    pub(super) fn accept(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        let acceptance = match &self.accepting {
+            Accepting::Nothing if !self.acceptance.is_empty() => {
+                Arc::new(std::mem::take(&mut self.acceptance))
+            }
+            Accepting::Failed { acceptance, again } if now.at >= *again => acceptance.clone(),
+            _ => return,
+        };
+        self.accepting = Accepting::Writing(acceptance.clone());
+        effects.push(Effect::Accept(acceptance));
+    }
+
+    /// The entries whose verdicts are not on disk yet.
+    pub(super) fn unwritten(&self) -> impl Iterator<Item = u64> + use<> {
+        let writing = match &self.accepting {
+            Accepting::Nothing => None,
+            Accepting::Writing(acceptance) | Accepting::Failed { acceptance, .. } => {
+                Some(acceptance)
+            }
+        };
+        let writing = writing
+            .into_iter()
+            .flat_map(|acceptance| &acceptance.verdicts);
+        let seqs: Vec<u64> = writing
+            .chain(&self.acceptance.verdicts)
+            .map(|verdict| verdict.seq)
+            .collect();
+        seqs.into_iter()
+    }
+
+    pub(super) fn on_accepted(&mut self, now: Now, result: Result<(), String>) {
+        let Accepting::Writing(acceptance) =
+            std::mem::replace(&mut self.accepting, Accepting::Nothing)
+        else {
+            return;
+        };
+        match result {
+            Ok(()) => {
+                self.disk = None;
+                self.desk.hear(&acceptance);
+            }
+            Err(error) => {
+                self.disk = Some(error);
+                let again = now.at + DISK_AGAIN;
+                self.accepting = Accepting::Failed { acceptance, again };
+            }
+        }
+    }
+}
