@@ -104,13 +104,11 @@ impl Directories {
             return Ok(Self { state: None, pool });
         }
         let state = StateDirectory::new(&config.state_directory);
-        match state.lock() {
-            Err(StoreError::Lock(error @ LockError::InUse { .. })) => return Err(error),
-            Ok(()) | Err(_) => {}
+        if let Err(StoreError::Lock(error @ LockError::InUse { .. })) = state.lock() {
+            return Err(error);
         }
-        match pool.pool.lock_exchange_directory() {
-            Err(error @ LockError::InUse { .. }) => return Err(error),
-            Ok(()) | Err(_) => {}
+        if let Err(error @ LockError::InUse { .. }) = pool.pool.lock_exchange_directory() {
+            return Err(error);
         }
         let state = Some(Arc::new(state));
         Ok(Self { state, pool })
