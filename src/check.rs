@@ -2,7 +2,7 @@
 //! the configuration's own problems. The environment may mend each of these, so the daemon
 //! starts all the same and shows them in `/health`.
 
-use std::{fs, io, path::Path};
+use std::{fs, path::Path};
 
 use actors::fs_watcher;
 
@@ -26,9 +26,9 @@ pub fn problems(loaded: &Loaded) -> Vec<String> {
     }
     for (name, routes) in &config.routes {
         let origin = loaded.origins.of(&["routes", name, "directory"]);
-        match fs::read_dir(&routes.directory) {
-            Err(error) => problems.push(unlistable(origin, &routes.directory, &error).to_string()),
-            Ok(_) => problems.extend(fs_watcher::check(&routes.directory)),
+        match fs_watcher::check(&routes.directory) {
+            Ok(of_files) => problems.extend(of_files),
+            Err(why) => problems.push(Problem::new(origin, why).to_string()),
         }
     }
     problems
@@ -41,21 +41,4 @@ fn not_a_directory(origin: Origin, path: &Path) -> Option<Problem> {
         let what = format!("{} is no directory; move it away", path.display());
         Problem::new(origin, what)
     })
-}
-
-fn unlistable(origin: Origin, directory: &Path, error: &io::Error) -> Problem {
-    let directory = directory.display();
-    let what = match error.kind() {
-        io::ErrorKind::NotFound => format!(
-            "the directory {directory} is not there; create it (mkdir -p {directory}) or name another one"
-        ),
-        io::ErrorKind::NotADirectory => {
-            format!("{directory} is no directory; name the directory that holds the files")
-        }
-        io::ErrorKind::PermissionDenied => format!(
-            "the directory {directory} cannot be listed by this user; give it r-x, and x to the directories above it"
-        ),
-        _ => format!("the directory {directory} cannot be listed: {error}; mend the file system"),
-    };
-    Problem::new(origin, what)
 }

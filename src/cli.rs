@@ -8,7 +8,7 @@ use std::{
 use clap::{Parser, Subcommand};
 
 use crate::{
-    check,
+    admin, check,
     config::{self, Environment, LoadError, Loaded},
     exit::Exit,
     run,
@@ -40,12 +40,14 @@ enum Command {
     Check,
     /// Print the commented default configuration
     DefaultConfig,
+    #[command(flatten)]
+    Ask(admin::Command),
 }
 
 /// Does what the arguments say.
 pub fn run(arguments: &Arguments) -> Exit {
     let path = || path(arguments.config.as_deref());
-    match arguments.command {
+    match &arguments.command {
         Command::DefaultConfig => print(DEFAULT_CONFIG),
         Command::Check => match load(&path()) {
             Ok(loaded) => report(&loaded.idle(), &check::problems(&loaded)),
@@ -53,13 +55,19 @@ pub fn run(arguments: &Arguments) -> Exit {
         },
         Command::Run => match load(&path()) {
             Ok(loaded) => run::run(&loaded),
-            Err(error) => {
-                // Nobody is left to tell if standard error is gone.
-                let _ = writeln!(io::stderr(), "{error}");
-                status(&error)
-            }
+            Err(error) => complain(&error),
+        },
+        Command::Ask(command) => match load(&path()) {
+            Ok(loaded) => admin::run(command, &loaded.config),
+            Err(error) => complain(&error),
         },
     }
+}
+
+fn complain(error: &LoadError) -> Exit {
+    // Nobody is left to tell if standard error is gone.
+    let _ = writeln!(io::stderr(), "{error}");
+    status(error)
 }
 
 fn path(argument: Option<&Path>) -> PathBuf {
@@ -100,7 +108,7 @@ fn report(notes: &[config::Problem], problems: &[String]) -> Exit {
 }
 
 /// Prints to standard output. A reader that closed it early (`| head`) has what it wanted.
-fn print(text: &str) -> Exit {
+pub(crate) fn print(text: &str) -> Exit {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {

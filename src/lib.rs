@@ -6,6 +6,7 @@ compile_error!(
     "sozu-manager restarts components that panic: build it with panic = \"unwind\" (the default)"
 );
 
+mod admin;
 pub mod check;
 pub mod cli;
 pub mod config;

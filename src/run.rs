@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use actors::admin_server::socket::{self, SocketError};
 use sozu_socket::LockError;
 use supervisors::Exit as Ended;
 use tokio::{sync::watch, time::timeout};
@@ -32,6 +33,8 @@ enum StartError {
         error: io::Error,
         remedy: String,
     },
+    #[error(transparent)]
+    Admin(#[from] SocketError),
     #[error(transparent)]
     Locked(#[from] LockError),
     #[error("signals cannot be caught: {0}; raise the limits on threads and open files")]
@@ -60,6 +63,10 @@ pub fn run(loaded: &Loaded) -> Exit {
 fn start(config: &Config) -> Result<Exit, StartError> {
     let stop = told_to_stop().map_err(StartError::Signals)?;
     let directories = Directories::lock(config)?;
+    let socket = &config.admin.socket;
+    if socket::is_answered(socket) {
+        return Err(SocketError::InUse(socket.clone()).into());
+    }
     let address = config.http.address;
     let listener = bind(address).map_err(|error| StartError::Bind {
         address,

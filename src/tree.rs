@@ -3,8 +3,9 @@
 use std::{collections::HashMap, net::TcpListener, sync::Arc, time::Duration};
 
 use actors::{
+    admin_server,
     fs_watcher::{self, Reading},
-    http_server,
+    http_server::{self, Truth},
     messages::SourceName,
     metrics, metrics_scraper, socket_pool,
     state_keeper::{
@@ -34,6 +35,7 @@ pub fn build(config: &Config, directories: Directories, listener: TcpListener) -
     let (seen, see) = watch::channel(Sozu::Unasked);
     let (report, reported) = watch::channel(Arc::new(Report::default()));
     let mut root = Supervisor::new("root");
+    let mut asked = None;
 
     let mut proxy = Supervisor::new("proxy");
     let pool = proxy.child(critical("socket_pool"), directories.pool.build(seen));
@@ -51,21 +53,29 @@ pub fn build(config: &Config, directories: Directories, listener: TcpListener) -
             sources.child(source("routes", name, "routes_watcher"), watcher);
         }
         root.group(sources);
+        asked = Some((keeper, config.state_directory.clone()));
     } else {
         root.group(proxy);
     }
 
     let scraper = root.child(parking("metrics_scraper"), scraper(config).build(pool));
+    let applies = has_sources(config) && config.reconcile.mode == tables::Mode::Apply;
+    let truth = Truth::new(root.health(), reported.clone(), see.clone(), applies);
     let deps = http_server::Deps {
         listener: Arc::new(listener),
         health: root.health(),
         report: reported,
         seen: see,
-        has_sources: has_sources(config) && config.reconcile.mode == tables::Mode::Apply,
+        keeper_counts: applies,
         scraper,
         metrics: metrics::install(),
     };
     root.child(critical("http_server"), http_server::Config {}.build(deps));
+    let deps = admin_server::Deps {
+        truth,
+        keeper: asked,
+    };
+    root.child(parking("admin_server"), admin(config).build(deps));
     root
 }
 
@@ -176,6 +186,15 @@ fn routes(name: &str, routes: &tables::Routes) -> fs_watcher::Config {
         source: SourceName::new(name),
         directory: routes.directory.clone(),
         reading: Reading::Routes,
+    }
+}
+
+fn admin(config: &Config) -> admin_server::Config {
+    let admin = &config.admin;
+    admin_server::Config {
+        socket: admin.socket.clone(),
+        group: admin.group.clone(),
+        group_may_write: admin.group_may_write,
     }
 }
 

@@ -56,7 +56,9 @@ fn a_wrong_command_line_ends_with_2() {
         &[],
         &["check", "--frobnicate"],
         &["check", "-c"],
-        &["status"],
+        &["holds"],
+        &["orphans", "remove"],
+        &["journal", "--since", "yesterday"],
     ] {
         let ended = ended(binary().args(arguments));
         assert_eq!((ended.status, ended.out.as_str()), (2, ""), "{arguments:?}");
@@ -72,7 +74,16 @@ fn a_wrong_command_line_ends_with_2() {
 fn help_and_version_end_with_0() {
     let help = ended(binary().arg("--help"));
     assert_eq!(help.status, 0);
-    for command in ["run", "check", "default-config"] {
+    for command in [
+        "run",
+        "check",
+        "default-config",
+        "status",
+        "diff",
+        "journal",
+        "holds",
+        "orphans",
+    ] {
         assert!(help.out.contains(command), "{}", help.out);
     }
     let version = ended(binary().arg("--version"));

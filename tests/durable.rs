@@ -130,7 +130,7 @@ fn an_exchange_directory_that_is_made_again_is_locked_again() {
 }
 
 fn garbage(file: &Path) {
-    fs::write(file, [0xA5; 50_000]).unwrap();
+    fs::write(file, vec![0xA5; 50_000]).unwrap();
 }
 
 fn truncated(file: &Path) {
@@ -152,7 +152,8 @@ fn a_page_overwritten(file: &Path) {
 
 #[test]
 fn a_damaged_database_is_kept_aside_and_sozu_ends_with_what_the_files_say() {
-    let damages: [(&str, fn(&Path)); 3] = [
+    type Damage = fn(&Path);
+    let damages: [(&str, Damage); 3] = [
         ("garbage", garbage),
         ("truncated", truncated),
         ("a page overwritten", a_page_overwritten),
@@ -372,8 +373,7 @@ fn the_instance_is_the_hosts_name_until_another_is_configured_and_then_kept() {
         let line = daemon
             .log()
             .lines()
-            .filter(|line| line.contains("The database is open."))
-            .last()
+            .rfind(|line| line.contains("The database is open."))
             .unwrap()
             .to_owned();
         assert!(line.contains(&words), "{line}");

@@ -6,6 +6,7 @@
 mod support;
 
 use std::{
+    fmt::Write,
     fs,
     os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink},
     path::{Path, PathBuf},
@@ -300,13 +301,13 @@ fn a_state_directory_that_cannot_be_written_is_told_and_used_once_it_can() {
     for of_the_file in [false, true] {
         let mut stage = Stage::new();
         give(stage.ground.path(), DAEMON);
-        let state = stage.daemon.state_directory();
+        let directory = stage.daemon.state_directory();
         let closed = if of_the_file {
-            let file = state.join("state.db");
+            let file = directory.join("state.db");
             fs::write(&file, "").unwrap();
             file
         } else {
-            state
+            directory
         };
         chown(&closed, Some(0), Some(0)).unwrap();
         set_mode(&closed, 0o700);
@@ -456,7 +457,7 @@ fn journal(daemon: &Daemon) -> String {
                     | rusqlite::types::ValueRef::Blob(bytes) => {
                         text.push_str(&String::from_utf8_lossy(bytes));
                     }
-                    value => text.push_str(&format!("{value:?}")),
+                    value => drop(write!(text, "{value:?}")),
                 }
                 text.push('|');
             }

@@ -4,18 +4,17 @@
 
 mod support;
 
-use std::{
-    collections::BTreeMap,
-    fs,
-    os::unix::fs::PermissionsExt,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeMap, fs, os::unix::fs::PermissionsExt, path::PathBuf, time::Duration};
 
+use sozu_command_lib::proto::command::{UpgradeMain, request::RequestType};
 use support::{
     Since, all_well, answer, as_held, daemon, exchanged, holds_exactly, mutations_of, not_found,
     remove_route, rounds, route, served, sozu_and_daemon, sozu_up, told, write_route,
 };
 use testkit::{Backend, Daemon, SOON, Sozu, routes, wait_until};
+
+/// Of Sōzu's user and ours.
+const GROUP: u32 = 65_534;
 
 /// A hundred files under constant change, and what they say.
 struct Files<'a> {
@@ -42,17 +41,19 @@ impl<'a> Files<'a> {
         self.say.insert(file, backend);
     }
 
+    fn remove(&mut self, file: usize) {
+        routes::remove(&self.directory, &format!("r{file}.toml")).unwrap();
+        self.say.remove(&file);
+    }
+
     /// Every third file changes its backend, one in ten goes, one in ten (another) comes.
     fn change(&mut self, round: usize) {
         for file in 0..100 {
+            let is_there = self.say.contains_key(&file);
             match (file + round) % 10 {
-                0 => {
-                    if self.say.remove(&file).is_some() {
-                        routes::remove(&self.directory, &format!("r{file}.toml")).unwrap();
-                    }
-                }
+                0 if is_there => self.remove(file),
                 1 | 4 | 7 => self.write(file, round % 2),
-                _ if !self.say.contains_key(&file) && round == 0 => self.write(file, 0),
+                _ if round == 0 => self.write(file, 0),
                 _ => {}
             }
         }
@@ -115,7 +116,7 @@ fn killed_at_any_moment() {
     let mut files = Files::new(&sozu, &daemon);
     for round in 0..rounds(5, 50) {
         // Between the start's first reading and well behind the batch.
-        let moment = std::time::Duration::from_millis(97 * (round as u64 * 7 % 10));
+        let moment = Duration::from_millis(97 * (round as u64 * 7 % 10));
         files.change(round);
         std::thread::sleep(moment);
         daemon.kill9().unwrap();
@@ -246,7 +247,7 @@ fn what_changed_while_nobody_was_there_is_caught_up_with() {
 
 #[test]
 fn a_file_broken_while_nobody_was_there_removes_nothing() {
-    let (sozu, mut daemon) = sozu_and_daemon();
+    let (mut sozu, mut daemon) = sozu_and_daemon();
     let backend = Backend::start("A").unwrap();
     write_route(&daemon, &sozu, "a", &backend);
     write_route(&daemon, &sozu, "b", &backend);
@@ -265,7 +266,6 @@ fn a_file_broken_while_nobody_was_there_removes_nothing() {
     assert_eq!(sent, Vec::<String>::new());
 
     // A restart of Sōzu brings back what the file last gave, too.
-    let mut sozu = sozu;
     sozu.kill().unwrap();
     sozu.start_again().unwrap();
     served(&sozu, "a.example", "A");
@@ -279,7 +279,6 @@ fn a_file_made_unreadable_while_nobody_was_there_removes_nothing() {
         eprintln!("skipped: only root can start processes as other users");
         return;
     }
-    const GROUP: u32 = 65_534;
     let sozu = Sozu::builder()
         .extra_toml("command_socket_mode = \"0660\"")
         .user(65_533, GROUP)
@@ -307,13 +306,79 @@ fn a_file_made_unreadable_while_nobody_was_there_removes_nothing() {
     assert_eq!(sent, Vec::<String>::new());
 
     mode(0o644);
-    // Its content is the same, and a change of permissions is no content: the next look tells.
-    all_well_within_a_rescan(&daemon, &path);
+    all_well(&daemon);
 }
 
-fn all_well_within_a_rescan(daemon: &Daemon, path: &Path) {
-    let _ = fs::read(path).unwrap();
-    wait_until("status ok in /health", 4 * SOON, || {
+/// One of two workers does not answer: the other serves, and the silent one has it once it goes on.
+#[test]
+fn a_silent_worker_holds_up_no_route() {
+    let (sozu, daemon) = sozu_and_daemon();
+    let backend = Backend::start("A").unwrap();
+    sozu.stop_one_worker().unwrap();
+    write_route(&daemon, &sozu, "a", &backend);
+    write_route(&daemon, &sozu, "b", &backend);
+    let held = [
+        as_held("a", backend.address()),
+        as_held("b", backend.address()),
+    ];
+    wait_until("Sōzu holds both", 2 * SOON, || holds_exactly(&sozu, &held));
+    sozu.continue_workers().unwrap();
+    for _ in 0..20 {
+        served(&sozu, "a.example", "A");
+        served(&sozu, "b.example", "A");
+    }
+    wait_until("nothing is wrong", 4 * SOON, || {
         daemon.health().unwrap()["status"] == "ok"
     });
+    holds_exactly(&sozu, &held).unwrap();
+}
+
+/// All workers are killed one after the other: Sōzu starts new ones and gives them their state.
+#[test]
+fn killed_workers_come_back_with_their_routes() {
+    let (sozu, daemon) = sozu_and_daemon();
+    let backend = Backend::start("A").unwrap();
+    write_route(&daemon, &sozu, "a", &backend);
+    served(&sozu, "a.example", "A");
+    let before = sozu.worker_pids();
+    for pid in &before {
+        testkit::process::signal_to(*pid, nix::sys::signal::Signal::SIGKILL).unwrap();
+    }
+    wait_until("new workers", SOON, || {
+        let pids = sozu.worker_pids();
+        pids.len() == 2 && pids.iter().all(|pid| !before.contains(pid))
+    });
+    served(&sozu, "a.example", "A");
+    write_route(&daemon, &sozu, "b", &backend);
+    served(&sozu, "b.example", "A");
+    all_well(&daemon);
+}
+
+/// The main process and its workers are replaced while they run; the state goes over.
+#[test]
+fn a_hot_upgrade_of_sozu() {
+    let (sozu, daemon) = sozu_and_daemon();
+    let backend = Backend::start("A").unwrap();
+    write_route(&daemon, &sozu, "a", &backend);
+    served(&sozu, "a.example", "A");
+    let before = sozu.pids();
+    sozu.apply([RequestType::UpgradeMain(UpgradeMain {})])
+        .unwrap();
+    wait_until("a new main process", SOON, || sozu.pids().len() == 3);
+    for worker in 0..2 {
+        sozu.apply([RequestType::UpgradeWorker(worker)]).unwrap();
+    }
+    wait_until("everything is new", 2 * SOON, || {
+        let pids = sozu.pids();
+        pids.len() == 3 && pids.iter().all(|pid| !before.contains(pid))
+    });
+    write_route(&daemon, &sozu, "b", &backend);
+    served(&sozu, "b.example", "A");
+    served(&sozu, "a.example", "A");
+    all_well(&daemon);
+    let held = [
+        as_held("a", backend.address()),
+        as_held("b", backend.address()),
+    ];
+    holds_exactly(&sozu, &held).unwrap();
 }

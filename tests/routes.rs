@@ -1,14 +1,14 @@
-//! Everyday life: a file is written, changed, broken, removed, and a real Sōzu serves what the files say.
+//! Everyday life: a route is written, changed, re-pointed, removed, and a real Sōzu serves what the files say.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod support;
 
-use std::{fs, net::SocketAddr};
+use std::{collections::HashMap, fs, net::SocketAddr};
 
 use support::{
-    Since, all_well, answer, as_held, daemon, holds_exactly, mutations_of, not_found, remove_route,
-    route, route_to, served, sozu_and_daemon, told, with_status, write_route,
+    Since, all_well, as_held, daemon, holds_exactly, mutations_of, not_found, remove_route, route,
+    served, sozu_and_daemon, told, with_status, write_route,
 };
 use testkit::{Backend, Load, SOON, Sozu, routes, wait_until};
 
@@ -29,39 +29,16 @@ fn a_route_is_live_soon_after_it_is_written_changed_and_removed() {
     all_well(&daemon);
 }
 
-#[test]
-fn a_file_is_served_however_it_is_written() {
-    let (sozu, daemon) = sozu_and_daemon();
-    let backend = Backend::start("A").unwrap();
-    let directory = daemon.routes();
-
-    routes::write_in_place(&directory, "a.toml", &route(&sozu, "a", &backend)).unwrap();
-    served(&sozu, "a.example", "A");
-
-    let elsewhere = daemon.directory().join("b.toml");
-    fs::write(&elsewhere, route(&sozu, "b", &backend)).unwrap();
-    std::os::unix::fs::symlink(&elsewhere, directory.join("b.toml")).unwrap();
-    served(&sozu, "b.example", "A");
-
-    // What Sōzu saves itself is a route file, too.
-    sozu.apply(support::requests(
-        &sozu,
-        "c",
-        "c.example",
-        backend.address(),
-    ))
-    .unwrap();
-    sozu.save_state(&directory.join("c.json")).unwrap();
-    wait_until("c.json is declared", SOON, || {
-        daemon.metric("sozu_manager_foreign_objects", &[("kind", "cluster")]) == Some(0.0)
-    });
-    served(&sozu, "c.example", "A");
-}
-
 /// The frontend's key stays and its cluster changes: Sōzu needs a removal and an addition.
 #[test]
 fn a_route_is_re_pointed_under_load() {
-    let (sozu, daemon) = sozu_and_daemon();
+    let sozu = Sozu::start().unwrap();
+    // Each time the cluster before goes, and the guard adds up what goes within an hour.
+    let mut daemon = daemon(&sozu)
+        .extra_toml("[guard]\nremoval_minimum = 1000")
+        .start()
+        .unwrap();
+    daemon.wait_ready(SOON).unwrap();
     let (a, b) = (Backend::start("A").unwrap(), Backend::start("B").unwrap());
     let pointed_at = |cluster: &str, backend: &Backend| {
         let text = routes::http(
@@ -101,7 +78,7 @@ fn a_route_is_re_pointed_under_load() {
     // One file, one request: no round trip lies between the removal and the addition.
     let sent = mutations_of(daemon.pid().unwrap(), &sozu, &since);
     assert_eq!(sent, vec!["state_loaded"; rounds]);
-    let (cluster, backend) = if rounds % 2 == 0 {
+    let (cluster, backend) = if rounds.is_multiple_of(2) {
         ("blue", a)
     } else {
         ("green", b)
@@ -112,52 +89,6 @@ fn a_route_is_re_pointed_under_load() {
         backend.address(),
     )];
     holds_exactly(&sozu, &held).unwrap();
-}
-
-#[test]
-fn a_broken_file_changes_nothing_and_is_named_and_the_others_go_on() {
-    let (sozu, daemon) = sozu_and_daemon();
-    let backend = Backend::start("A").unwrap();
-    write_route(&daemon, &sozu, "a", &backend);
-    served(&sozu, "a.example", "A");
-
-    let broken = format!("{}\nfrontends = oops", route(&sozu, "a", &backend));
-    let line = broken.lines().count();
-    let path = routes::write(&daemon.routes(), "a.toml", &broken).unwrap();
-    let place = format!("{}:{line}:", path.display());
-    let error = told(&daemon, &[&place, "its last good content stays"]);
-    let column = error.split(&place).nth(1).unwrap().split(':').next();
-    assert!(column.unwrap().parse::<usize>().is_ok(), "{error}");
-    assert!(daemon.log().contains(&place), "{}", daemon.log());
-    assert_eq!(daemon.fetch("/health").unwrap().status, 200);
-    assert_eq!(daemon.fetch("/readyz").unwrap().status, 200);
-
-    write_route(&daemon, &sozu, "b", &backend);
-    served(&sozu, "b.example", "A");
-    assert_eq!(answer(&sozu, "a.example"), (200, "A".to_owned()));
-
-    write_route(&daemon, &sozu, "a", &backend);
-    all_well(&daemon);
-}
-
-#[test]
-fn a_misspelt_table_is_an_error_and_removes_nothing() {
-    let (sozu, daemon) = sozu_and_daemon();
-    let backend = Backend::start("A").unwrap();
-    write_route(&daemon, &sozu, "a", &backend);
-    served(&sozu, "a.example", "A");
-
-    let since = Since::now(&sozu);
-    let text = route(&sozu, "a", &backend).replace("[clusters.a]", "[cluster.a]");
-    let path = routes::write(&daemon.routes(), "a.toml", &text).unwrap();
-    told(&daemon, &[&format!("{}:1:", path.display()), "cluster"]);
-
-    // Another file's change shows that the listing was taken.
-    write_route(&daemon, &sozu, "b", &backend);
-    served(&sozu, "b.example", "A");
-    assert_eq!(answer(&sozu, "a.example"), (200, "A".to_owned()));
-    let sent = mutations_of(daemon.pid().unwrap(), &sozu, &since);
-    assert_eq!(sent, ["state_loaded"]);
 }
 
 #[test]
@@ -244,61 +175,179 @@ fn what_only_sozu_refuses_is_named_and_the_others_go_on() {
     served(&sozu, "c.example", "A");
     assert_eq!(daemon.fetch("/readyz").unwrap().status, 200);
     let refused = [("source", "local"), ("verdict", "refused")];
-    assert_eq!(
-        daemon.metric("sozu_manager_changes_total", &refused),
-        Some(1.0)
-    );
+    wait_until("the verdict is counted", SOON, || {
+        daemon.metric("sozu_manager_changes_total", &refused) == Some(1.0)
+    });
 
     write_route(&daemon, &sozu, "a", &backend);
     served(&sozu, "a.example", "A");
     all_well(&daemon);
 }
 
+/// Each of two routes gets the other's cluster, and each cluster the other's backend, in one listing.
 #[test]
-fn a_directory_that_is_gone_declares_nothing_until_it_is_back() {
+fn two_routes_change_places() {
     let (sozu, daemon) = sozu_and_daemon();
     let (a, b) = (Backend::start("A").unwrap(), Backend::start("B").unwrap());
-    write_route(&daemon, &sozu, "a", &a);
+    let write = |file: &str, cluster: &str, backend: &Backend| {
+        let host = format!("{file}.example");
+        let text = routes::http(cluster, sozu.http_address(), &[&host], &[backend.address()]);
+        routes::write(&daemon.routes(), &format!("{file}.toml"), &text).unwrap();
+    };
+    write("a", "blue", &a);
+    write("b", "green", &b);
     served(&sozu, "a.example", "A");
-
-    let (directory, away) = (daemon.routes(), daemon.directory().join("away"));
-    let since = Since::now(&sozu);
-    fs::rename(&directory, &away).unwrap();
-    told(&daemon, &[directory.to_str().unwrap(), "stays"]);
-    assert_eq!(answer(&sozu, "a.example"), (200, "A".to_owned()));
-    assert_eq!(daemon.fetch("/readyz").unwrap().status, 200);
-    let sent = mutations_of(daemon.pid().unwrap(), &sozu, &since);
-    assert_eq!(sent, Vec::<String>::new());
-
-    // A new one, with another content.
-    let made = daemon.directory().join("made");
-    fs::create_dir(&made).unwrap();
-    routes::write(&made, "a.toml", &route(&sozu, "a", &b)).unwrap();
-    fs::rename(&made, &directory).unwrap();
-    served(&sozu, "a.example", "B");
-    all_well(&daemon);
-
-    // And it is watched again.
-    write_route(&daemon, &sozu, "b", &b);
     served(&sozu, "b.example", "B");
-}
 
-#[test]
-fn a_route_that_moves_to_another_file_is_not_touched() {
-    let (sozu, daemon) = sozu_and_daemon();
-    let backend = Backend::start("A").unwrap();
-    write_route(&daemon, &sozu, "a", &backend);
-    served(&sozu, "a.example", "A");
-
-    let since = Since::now(&sozu);
-    let directory = daemon.routes();
-    fs::rename(directory.join("a.toml"), directory.join("z.toml")).unwrap();
-    let other: SocketAddr = "127.0.0.1:9".parse().unwrap();
-    routes::write(&directory, "b.toml", &route_to(&sozu, "b", other)).unwrap();
-    wait_until("b is held", SOON, || {
-        let held = [as_held("a", backend.address()), as_held("b", other)];
+    write("a", "green", &b);
+    write("b", "blue", &a);
+    served(&sozu, "a.example", "B");
+    served(&sozu, "b.example", "A");
+    let held = [
+        ("blue".to_owned(), "b.example".to_owned(), a.address()),
+        ("green".to_owned(), "a.example".to_owned(), b.address()),
+    ];
+    wait_until("Sōzu holds what the files say", SOON, || {
         holds_exactly(&sozu, &held)
     });
-    let sent = mutations_of(daemon.pid().unwrap(), &sozu, &since);
-    assert_eq!(sent, ["state_loaded"]);
+    all_well(&daemon);
+}
+
+/// As a rolling redeploy leaves it: one id, first at one address, then at two, then at the other.
+#[test]
+fn one_backend_id_moves_over_two_addresses() {
+    let (sozu, daemon) = sozu_and_daemon();
+    let (a, b) = (Backend::start("A").unwrap(), Backend::start("B").unwrap());
+    let write = |backends: &[&Backend]| {
+        let backends: Vec<String> = backends
+            .iter()
+            .map(|backend| {
+                format!(
+                    "{{ backend_id = \"web\", address = \"{}\" }}",
+                    backend.address()
+                )
+            })
+            .collect();
+        let text = format!(
+            "[clusters.a]\nprotocol = \"http\"\nfrontends = [{{ address = \"{}\", hostname = \"a.example\" }}]\n\
+             backends = [{}]\n",
+            sozu.http_address(),
+            backends.join(", ")
+        );
+        routes::write(&daemon.routes(), "a.toml", &text).unwrap();
+    };
+    let held = |backends: &[&Backend]| {
+        let mut wanted: Vec<_> = backends
+            .iter()
+            .map(|backend| ("a".to_owned(), backend.address().to_string()))
+            .collect();
+        wanted.sort();
+        wait_until("these backends", SOON, || {
+            let held = sozu.held().unwrap().backends();
+            if held == wanted {
+                Ok(())
+            } else {
+                Err(format!("{held:?}"))
+            }
+        });
+    };
+    for backends in [vec![&a], vec![&a, &b], vec![&b]] {
+        write(&backends);
+        held(&backends);
+    }
+    served(&sozu, "a.example", "B");
+    all_well(&daemon);
+}
+
+/// Three among three hundred that Sōzu refuses: they are named, and none of the others waits for them.
+#[test]
+fn a_few_refused_among_many() {
+    let sozu = Sozu::start().unwrap();
+    let backend = Backend::start("A").unwrap();
+    let mut daemon = daemon(&sozu).prepare().unwrap();
+    let bad = [7, 150, 299];
+    for n in 0..300 {
+        let mut text = route(&sozu, &format!("r{n}"), &backend);
+        if bad.contains(&n) {
+            text = text.replace("hostname = \"", "position = \"TREE\", hostname = \"");
+            text = text.replace(".example\"", ".example/\"");
+        }
+        routes::write(&daemon.routes(), &format!("r{n}.toml"), &text).unwrap();
+    }
+    daemon.start().unwrap();
+    daemon.wait_ready(2 * SOON).unwrap();
+    told(&daemon, &["r7.toml", "r150.toml", "r299.toml"]);
+    let hostnames = sozu.held().unwrap().hostnames();
+    assert_eq!(hostnames.len(), 297);
+    assert!(hostnames.iter().all(|name| !name.contains('/')));
+    for n in [0, 8, 298] {
+        served(&sozu, &format!("r{n}.example"), "A");
+    }
+}
+
+/// Every kind of frontend that a route file can give, and a certificate by its files.
+#[test]
+fn https_and_tcp_routes() {
+    let sozu = Sozu::builder()
+        .https_listeners(1)
+        .tcp_listeners(1)
+        .start()
+        .unwrap();
+    let backend = Backend::start("A").unwrap();
+    let mut daemon = daemon(&sozu).start().unwrap();
+    daemon.wait_ready(SOON).unwrap();
+    let (https, tcp) = (sozu.https_addresses()[0], sozu.tcp_addresses()[0]);
+    let data = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/actors/src/fs_watcher/testdata"
+    );
+    let text = format!(
+        "[clusters.web]\nprotocol = \"http\"\n\
+         frontends = [{{ address = \"{https}\", hostname = \"a.example\", \
+         certificate = \"{data}/certificate.pem\", key = \"{data}/key.pem\" }}]\n\
+         backends = [{{ address = \"{0}\" }}]\n\
+         [clusters.raw]\nprotocol = \"tcp\"\nfrontends = [{{ address = \"{tcp}\" }}]\n\
+         backends = [{{ address = \"{0}\" }}]\n",
+        backend.address()
+    );
+    routes::write(&daemon.routes(), "all.toml", &text).unwrap();
+    wait_until("the TCP route", SOON, || {
+        testkit::get(tcp.port(), "any", "/").is_ok_and(|answer| answer.body == "A")
+    });
+    let held = sozu.held().unwrap();
+    assert_eq!(held.clusters(), ["raw", "web"]);
+    assert_eq!(held.hostnames(), ["a.example"]);
+    let state = held.state().unwrap();
+    assert_eq!(
+        state.certificates.values().map(HashMap::len).sum::<usize>(),
+        1
+    );
+    all_well(&daemon);
+
+    // The key stays in its file: the database does without it, and a restart of both as well.
+    daemon.terminate().unwrap();
+    let mut sozu = sozu;
+    sozu.kill().unwrap();
+    sozu.start_again().unwrap();
+    daemon.start().unwrap();
+    daemon.wait_ready(SOON).unwrap();
+    all_well(&daemon);
+    let state = sozu.held().unwrap().state().unwrap();
+    assert_eq!(
+        state.certificates.values().map(HashMap::len).sum::<usize>(),
+        1
+    );
+    let key = fs::read_to_string(format!("{data}/key.pem")).unwrap();
+    let secret = key.lines().nth(1).unwrap();
+    for file in fs::read_dir(daemon.state_directory()).unwrap() {
+        let path = file.unwrap().path();
+        let bytes = fs::read(&path).unwrap();
+        assert!(
+            !bytes
+                .windows(secret.len())
+                .any(|window| window == secret.as_bytes()),
+            "{} has the key",
+            path.display()
+        );
+    }
 }

@@ -9,7 +9,7 @@ use std::fs;
 use rusqlite::{Connection, types::ValueRef};
 use support::{
     Since, all_well, answer, daemon, exchanged, mutations_of, requests, route, served,
-    sozu_and_daemon, sozu_up, told, told_of, write_route,
+    sozu_and_daemon, sozu_up, told, write_route,
 };
 use testkit::{Backend, Daemon, SOON, Sozu, routes, wait_until};
 
@@ -120,6 +120,42 @@ fn without_a_source_it_is_an_exporter_and_no_more() {
     // Nothing of Sōzu's was read.
     assert!(!sozu.log().contains("verb=state_saved"), "{}", sozu.log());
     assert_eq!(daemon.terminate().unwrap().code(), Some(0));
+}
+
+/// This version cannot reload: it says so, and nothing stops.
+#[test]
+fn a_hangup_ends_nothing() {
+    let (sozu, mut daemon) = sozu_and_daemon();
+    let backend = Backend::start("A").unwrap();
+    daemon.signal(nix::sys::signal::Signal::SIGHUP).unwrap();
+    wait_until("a word about it", SOON, || daemon.log().contains("reload"));
+    write_route(&daemon, &sozu, "a", &backend);
+    served(&sozu, "a.example", "A");
+    assert_eq!(daemon.exit_status().unwrap(), None);
+}
+
+/// Sōzu is there, but not for our user: that is told with the socket's path, and mends itself with the permission.
+#[test]
+fn a_command_socket_that_we_may_not_use() {
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("skipped: only root can start processes as other users");
+        return;
+    }
+    let sozu = Sozu::builder().user(65_533, 65_534).start().unwrap();
+    let backend = Backend::start("A").unwrap();
+    let mut daemon = daemon(&sozu).user(65_532, 65_534).prepare().unwrap();
+    write_route(&daemon, &sozu, "a", &backend);
+    daemon.start().unwrap();
+    daemon.wait_status("/readyz", 503, SOON).unwrap();
+    let socket = sozu.command_socket();
+    let words = [socket.to_str().unwrap(), "ermission denied"];
+    support::told_of(&daemon, "socket_pool", &words);
+
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o660);
+    fs::set_permissions(&socket, mode).unwrap();
+    served(&sozu, "a.example", "A");
+    daemon.wait_ready(SOON).unwrap();
+    all_well(&daemon);
 }
 
 const HEADER: &str = "Bearer-c2VjcmV0LW9mLWEtaGVhZGVy";

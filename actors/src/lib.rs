@@ -1,5 +1,6 @@
 //! The actors of sozu-manager. One folder per actor; [`messages`] holds what passes between them.
 
+pub mod admin_server;
 pub mod fs_watcher;
 pub mod http_server;
 pub mod messages;

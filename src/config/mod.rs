@@ -1,10 +1,10 @@
 //! The configuration: one TOML file, overridden by `SOZU_MANAGER__…` variables.
 //!
 //! It is read in three steps, and each says all that it finds wrong, with its place:
-//! 1. [`schema`] and [`file`]: which keys there are, and whether each value in the file is of its
+//! 1. `schema` and `file`: which keys there are, and whether each value in the file is of its
 //!    type. Strict; this is where lines and columns come from.
-//! 2. [`environment`]: the same for each variable.
-//! 3. the `config` crate lays defaults, file and environment over each other, and [`rules`] judges
+//! 2. `environment`: the same for each variable.
+//! 3. the `config` crate lays defaults, file and environment over each other, and `rules` judges
 //!    the values: ranges, paths, names.
 
 mod environment;
@@ -55,9 +55,7 @@ pub struct Loaded {
 }
 
 /// Keys of the interface that this version reads and does not act on yet.
-const IDLE: [&[&str]; 7] = [
-    &["admin", "group"],
-    &["admin", "group_may_write"],
+const IDLE: [&[&str]; 5] = [
     &["metrics", "detail"],
     &["metrics", "max_series"],
     &["reconcile", "upgrade_workers"],

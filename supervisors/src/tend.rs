@@ -295,27 +295,17 @@ impl<'a> Tending<'a> {
         }
         watched.history = history;
         let (name, reason, error) = (&child.spec.name, end.reason.name(), &end.error);
-        let (state, wait) = match next {
-            Next::Restart(wait) => {
-                warn!(
-                    component = name,
-                    reason,
-                    error,
-                    backoff_seconds = wait.as_secs_f64(),
-                    "The component ended and is restarted."
-                );
-                (State::Backoff, wait)
-            }
-            Next::Park(wait) => {
-                warn!(
-                    component = name,
-                    reason,
-                    error,
-                    backoff_seconds = wait.as_secs_f64(),
-                    "The component ended too often and is parked."
-                );
-                (State::Parked, wait)
-            }
+        let (state, wait, what) = match next {
+            Next::Restart(wait) => (
+                State::Backoff,
+                wait,
+                "The component ended and is restarted.",
+            ),
+            Next::Park(wait) => (
+                State::Parked,
+                wait,
+                "The component ended too often and is parked.",
+            ),
             Next::Escalate => {
                 let supervisor = self.supervisor.name;
                 error!(
@@ -336,6 +326,8 @@ impl<'a> Tending<'a> {
                 });
             }
         };
+        let backoff_seconds = wait.as_secs_f64();
+        warn!(component = name, reason, error, backoff_seconds, "{what}");
         watched.phase = Phase::Waiting { until: now + wait };
         child
             .entry

@@ -15,7 +15,7 @@
 
 mod audit;
 
-use std::{fs, net::SocketAddr};
+use std::{fs, net::SocketAddr, time::Duration};
 
 use sozu_command_lib::proto::command::{
     AddBackend, Cluster, LoadBalancingParams, PathRule, RequestHttpFrontend, RulePosition,
@@ -24,6 +24,10 @@ use sozu_command_lib::proto::command::{
 use testkit::{Backend, Daemon, SOON, Sozu, Tally, daemon::Builder, get, routes, wait_until};
 
 pub use audit::{Since, mutations_of};
+
+/// Within this what others changed is found, at `interval = "1s"`: reading takes at most a hundredth of Sōzu's time,
+/// so that one read which a busy machine made slow puts the next one off.
+pub const NEXT_READ: Duration = Duration::from_mins(1);
 
 /// Settings of a daemon beside this Sōzu.
 pub fn daemon(sozu: &Sozu) -> Builder {
@@ -75,8 +79,13 @@ pub fn answer(sozu: &Sozu, host: &str) -> (u16, String) {
 /// Waits until a host is served by the backend with this body.
 #[track_caller]
 pub fn served(sozu: &Sozu, host: &str, body: &str) {
+    served_within(SOON, sozu, host, body);
+}
+
+#[track_caller]
+pub fn served_within(deadline: Duration, sozu: &Sozu, host: &str, body: &str) {
     let wanted = (200, body.to_owned());
-    wait_until(&format!("{host} is served by {body}"), SOON, || {
+    wait_until(&format!("{host} is served by {body}"), deadline, || {
         let seen = answer(sozu, host);
         if seen == wanted {
             Ok(())

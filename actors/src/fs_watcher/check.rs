@@ -21,12 +21,11 @@ use crate::state_keeper::{key::Object, report::Listeners};
 ///
 /// Sōzu's listeners are not known here and no name is looked up: what depends on either is not
 /// judged. Blocks on the file system.
-pub fn check(directory: &Path) -> Vec<String> {
-    let names = match list(directory) {
-        Ok(names) => names,
-        // It names the directory.
-        Err(error) => return vec![error.to_string()],
-    };
+///
+/// # Errors
+/// Why the directory cannot be listed, and what to do.
+pub fn check(directory: &Path) -> Result<Vec<String>, String> {
+    let names = list(directory).map_err(|error| error.to_string())?;
     let mut problems: Vec<Problem> = Vec::new();
     let mut claims = Vec::new();
     for path in names.paths {
@@ -41,7 +40,7 @@ pub fn check(directory: &Path) -> Vec<String> {
     }
     problems.extend(claims::settle(claims).1);
     problems.sort_by(|a, b| a.path.cmp(&b.path));
-    problems.iter().map(ToString::to_string).collect()
+    Ok(problems.iter().map(ToString::to_string).collect())
 }
 
 fn objects(path: &Path) -> Result<Vec<Object>, Fault> {
@@ -103,7 +102,7 @@ backends = [
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("a.toml"), GOOD).unwrap();
         fs::write(dir.path().join("notes.txt"), "[cluster]").unwrap();
-        assert_eq!(check(dir.path()), [""; 0]);
+        assert_eq!(check(dir.path()), Ok(Vec::new()));
     }
 
     #[test]
@@ -132,7 +131,7 @@ backends = [
             ),
             (unknown, ":5:1: "),
         ];
-        let lines = check(dir.path());
+        let lines = check(dir.path()).unwrap();
         assert_eq!(lines.len(), expected.len(), "{lines:#?}");
         for (line, (file, rest)) in lines.iter().zip(expected) {
             let start = format!("{file}{rest}");
@@ -141,10 +140,9 @@ backends = [
     }
 
     #[test]
-    fn a_directory_that_cannot_be_listed_is_one_line() {
+    fn a_directory_that_cannot_be_listed_says_why() {
         let dir = tempfile::tempdir().unwrap();
-        let lines = check(&dir.path().join("none"));
-        assert_eq!(lines.len(), 1);
-        assert!(lines[0].contains("is not there"), "{lines:?}");
+        let why = check(&dir.path().join("none")).unwrap_err();
+        assert!(why.contains("is not there; make it"), "{why}");
     }
 }

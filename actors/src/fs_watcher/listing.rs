@@ -22,7 +22,7 @@ pub(super) struct Names {
 pub(super) enum ListError {
     #[error("the directory {0} is not there; make it, or mount it")]
     Missing(PathBuf),
-    #[error("{0} is not a directory; `directory` must name one")]
+    #[error("{0} is not a directory; name the directory that holds the files")]
     NotADirectory(PathBuf),
     #[error(
         "the directory {path} cannot be listed ({error}) by the user with uid {uid}; give that user read and execute access to it and to the directories above it",
@@ -32,7 +32,7 @@ pub(super) enum ListError {
         path: PathBuf,
         error: std::io::Error,
     },
-    #[error("the directory {path} cannot be listed completely: {error}")]
+    #[error("the directory {path} cannot be listed completely: {error}; mend the file system")]
     Io {
         path: PathBuf,
         error: std::io::Error,

@@ -1,6 +1,6 @@
 //! What the HTTP server needs.
 
-use std::{net::TcpListener, sync::Arc, time::Instant};
+use std::{net::TcpListener, sync::Arc};
 
 use actix_web::web;
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -8,7 +8,7 @@ use sozu_socket::Sozu;
 use supervisors::{Health, Ref, Reporter};
 use tokio::sync::watch;
 
-use super::{HttpServer, routes::Site};
+use super::{HttpServer, Truth, routes::Site};
 use crate::{metrics_scraper::MetricsScraper, state_keeper::report::Report};
 
 /// The settings of the HTTP server beyond its address, which is bound before it is built: none.
@@ -27,7 +27,7 @@ pub struct Deps {
     pub seen: watch::Receiver<Sozu>,
     /// Whether the keeper's conditions count for `/readyz`: there is a source, and what is wanted
     /// is applied rather than only observed.
-    pub has_sources: bool,
+    pub keeper_counts: bool,
     /// Who asks Sōzu at a scrape.
     pub scraper: Ref<MetricsScraper>,
     /// What was counted. Each life keeps it up.
@@ -38,11 +38,7 @@ impl Config {
     /// The factory of the actor's lives. The uptime that `/health` tells begins here.
     pub fn build(self, deps: Deps) -> impl Fn(Reporter) -> HttpServer + Send + Sync + 'static {
         let site = web::Data::new(Site {
-            begun: Instant::now(),
-            health: deps.health,
-            report: deps.report,
-            seen: deps.seen,
-            has_sources: deps.has_sources,
+            truth: Truth::new(deps.health, deps.report, deps.seen, deps.keeper_counts),
             scraper: deps.scraper,
             metrics: deps.metrics,
         });

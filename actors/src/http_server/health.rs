@@ -8,7 +8,7 @@ use supervisors::{Component, State};
 /// The one word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum Status {
+pub(crate) enum Status {
     /// All is well.
     Ok,
     /// Something is not, and the process works at it.

@@ -1,9 +1,9 @@
 //! The truth over HTTP: `/metrics`, `/health`, `/livez`, `/readyz`.
 //!
-//! What is live, ready and healthy are plain functions ([`live`], [`ready`], [`health`]) of three
-//! things that others publish: the supervisors' health, the keeper's report, whether Sōzu answers.
-//! `/metrics` is what was counted ([`crate::metrics`]) and what is seen at the moment ([`gauges`]),
-//! written by [`text`].
+//! What is live, ready and healthy are plain functions (`live`, `ready`, `health`) of three things
+//! that others publish: the supervisors' health, the keeper's report, whether Sōzu answers.
+//! `/metrics` is what was counted ([`crate::metrics`]) and what is seen at the moment (`gauges`),
+//! written by `text`.
 
 mod actor;
 mod config;
@@ -14,6 +14,7 @@ mod process;
 mod ready;
 mod routes;
 mod text;
+mod truth;
 
 #[cfg(test)]
 mod exposition;
@@ -22,3 +23,5 @@ mod tests;
 
 pub use actor::HttpServer;
 pub use config::{Config, Deps};
+pub(crate) use routes::panic_is_500;
+pub use truth::Truth;

@@ -15,10 +15,10 @@ pub(super) type Line = (&'static str, Result<(), String>);
 /// Every condition that counts, by name. Readiness fails closed: a keeper that has said nothing yet
 /// is a condition that does not hold.
 ///
-/// `has_sources` is whether the keeper's conditions count; without them only Sōzu's answer does.
-pub(super) fn conditions(report: &Report, seen: &Sozu, has_sources: bool) -> Vec<Line> {
+/// Unless the `keeper_counts`, only Sōzu's answer does.
+pub(super) fn conditions(report: &Report, seen: &Sozu, keeper_counts: bool) -> Vec<Line> {
     let mut lines = Vec::new();
-    if has_sources {
+    if keeper_counts {
         if report.conditions.is_empty() {
             lines.push(("state_keeper", Err("has not started".to_owned())));
         }
@@ -145,8 +145,8 @@ mod tests {
             ),
             (&twice, here(), true, true, "[+]complete ok\n[+]sozu ok\n"),
         ];
-        for (report, seen, has_sources, ready, text) in table {
-            let lines = conditions(report, &seen, has_sources);
+        for (report, seen, keeper_counts, ready, text) in table {
+            let lines = conditions(report, &seen, keeper_counts);
             assert_eq!(show(&lines), text);
             assert_eq!(holds(&lines), ready, "{text}");
         }

@@ -2,8 +2,7 @@
 
 use std::{
     panic::AssertUnwindSafe,
-    sync::Arc,
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 
 use actix_web::{
@@ -18,21 +17,17 @@ use actix_web::{
 };
 use futures_util::FutureExt;
 use metrics_exporter_prometheus::PrometheusHandle;
-use sozu_socket::Sozu;
-use supervisors::{Component, Health, Ref};
-use tokio::sync::watch;
+use supervisors::Ref;
 
 use super::{
     gauges,
-    health::{Entry, Page, Status, status},
-    live::livez,
+    health::Status,
     process::Process,
     ready,
     text::{CONTENT_TYPE, Text},
+    truth::Truth,
 };
-use crate::{
-    messages::ScrapeNow, metrics, metrics_scraper::MetricsScraper, state_keeper::report::Report,
-};
+use crate::{messages::ScrapeNow, metrics, metrics_scraper::MetricsScraper};
 
 const PLAIN: &str = "text/plain; charset=utf-8";
 /// How long a scraper waits, by its own word.
@@ -46,27 +41,9 @@ const MARGIN: Duration = Duration::from_millis(500);
 
 /// What all answers are made from.
 pub(super) struct Site {
-    pub(super) begun: Instant,
-    pub(super) health: Health,
-    pub(super) report: watch::Receiver<Arc<Report>>,
-    pub(super) seen: watch::Receiver<Sozu>,
-    pub(super) has_sources: bool,
+    pub(super) truth: Truth,
     pub(super) scraper: Ref<MetricsScraper>,
     pub(super) metrics: PrometheusHandle,
-}
-
-impl Site {
-    fn report(&self) -> Arc<Report> {
-        self.report.borrow().clone()
-    }
-
-    fn conditions(&self) -> Vec<ready::Line> {
-        ready::conditions(&self.report(), &self.seen.borrow(), self.has_sources)
-    }
-
-    fn live(&self, components: &[Component]) -> Result<(), String> {
-        livez(components, self.health.last_turn(), SystemTime::now())
-    }
 }
 
 /// The paths.
@@ -96,8 +73,9 @@ async fn metrics(site: web::Data<Site>, request: HttpRequest) -> HttpResponse {
     let process = process.await.ok().flatten();
 
     let mut text = Text::after(site.metrics.render());
-    gauges::of_this_program(&mut text, &site.health.components(), &site.conditions());
-    gauges::of_the_keeper(&mut text, &site.report());
+    let truth = &site.truth;
+    gauges::of_this_program(&mut text, &truth.components(), &truth.conditions());
+    gauges::of_the_keeper(&mut text, &truth.report());
     gauges::of_sozu(&mut text, &scrape.unwrap_or_default());
     if let Some(process) = process {
         process.write(&mut text);
@@ -117,14 +95,14 @@ fn deadline(header: Option<&str>) -> Duration {
 }
 
 async fn live(site: web::Data<Site>) -> HttpResponse {
-    match site.live(&site.health.components()) {
+    match site.truth.live() {
         Ok(()) => answer(StatusCode::OK, PLAIN, "ok\n"),
         Err(why) => answer(StatusCode::SERVICE_UNAVAILABLE, PLAIN, format!("{why}\n")),
     }
 }
 
 async fn is_ready(site: web::Data<Site>) -> HttpResponse {
-    let lines = site.conditions();
+    let lines = site.truth.conditions();
     let code = if ready::holds(&lines) {
         StatusCode::OK
     } else {
@@ -134,23 +112,11 @@ async fn is_ready(site: web::Data<Site>) -> HttpResponse {
 }
 
 async fn health(site: web::Data<Site>) -> Result<HttpResponse, Error> {
-    let components = site.health.components();
-    let live = site.live(&components).is_ok();
-    let ready = ready::holds(&site.conditions());
-    let status = status(live, ready, &components);
-    let page = Page {
-        status,
-        ready,
-        live,
-        version: env!("CARGO_PKG_VERSION"),
-        uptime_seconds: site.begun.elapsed().as_secs_f64(),
-        components: components.iter().map(Entry::from).collect(),
-    };
+    let (status, body) = site.truth.page()?;
     let code = match status {
         Status::Failed => StatusCode::SERVICE_UNAVAILABLE,
         Status::Ok | Status::Degraded => StatusCode::OK,
     };
-    let body = serde_json::to_string(&page)?;
     Ok(answer(code, "application/json", body))
 }
 
@@ -181,7 +147,7 @@ fn answer(code: StatusCode, content_type: &'static str, body: impl Into<String>)
 }
 
 /// A handler that panics answers 500, and its connection lives on.
-pub(super) async fn panic_is_500(
+pub(crate) async fn panic_is_500(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<impl MessageBody>, Error> {

@@ -77,14 +77,15 @@ fn listener(object: &Object, listeners: &Listeners) -> Result<(), Refusal> {
         _ => (Kind::HttpFrontend, Protocol::Http),
     };
     match listeners.get(&address) {
-        Some(found) if *found == protocol => Ok(()),
+        Some(found) if found.protocol == protocol => Ok(()),
         Some(found) => Err(Refusal::NoListener(format!(
-            "a {kind} needs a listener for {protocol}, but Sōzu's at {address} is for {found}"
+            "a {kind} needs a listener for {protocol}, but Sōzu's at {address} is for {found}",
+            found = found.protocol
         ))),
         None => {
             let known: Vec<String> = listeners
                 .iter()
-                .filter(|(_, found)| **found == protocol)
+                .filter(|(_, found)| found.protocol == protocol)
                 .map(|(address, _)| address.to_string())
                 .collect();
             let known = if known.is_empty() {
@@ -106,7 +107,7 @@ mod tests {
     use crate::state_keeper::examples::{HTTP, TCP, backend, cluster, http, tcp};
 
     fn listeners() -> Listeners {
-        [(HTTP, Protocol::Http)].into()
+        [(HTTP, Protocol::Http.into())].into()
     }
 
     #[test]
@@ -135,7 +136,7 @@ mod tests {
     fn a_missing_listener_names_those_that_are_there() {
         let refusal = admit(&tcp("a", "a.example"), &listeners(), 1000).unwrap_err();
         assert!(refusal.reason().contains(&TCP.to_string()), "{refusal:?}");
-        let elsewhere = [(TCP, Protocol::Http)].into();
+        let elsewhere = [(TCP, Protocol::Http.into())].into();
         let refusal = admit(&http("a", "a.example"), &elsewhere, 1000).unwrap_err();
         assert!(refusal.reason().contains(&TCP.to_string()), "{refusal:?}");
         assert!(matches!(refusal, Refusal::NoListener(_)));

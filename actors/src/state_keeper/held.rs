@@ -6,7 +6,7 @@ use sozu_command_lib::proto::command::{Request, request::RequestType};
 
 use super::{
     key::{Key, Object},
-    report::{Listeners, Protocol},
+    report::{Listener, Listeners, Protocol},
 };
 
 /// What Sōzu holds under a key, as far as we know.
@@ -100,8 +100,8 @@ pub struct ReadState {
 pub fn sort_records(records: Vec<Request>) -> ReadState {
     let mut state = ReadState::default();
     for request in records.into_iter().filter_map(|record| record.request_type) {
-        if let Some((address, protocol)) = listener(&request) {
-            state.listeners.insert(address, protocol);
+        if let Some((address, listener)) = listener(&request) {
+            state.listeners.insert(address, listener);
         } else if let Some(object) = Object::added_by(&request) {
             let object = object.canonical();
             if let Ok(key) = object.key() {
@@ -112,21 +112,27 @@ pub fn sort_records(records: Vec<Request>) -> ReadState {
     state
 }
 
-fn listener(request: &RequestType) -> Option<(SocketAddr, Protocol)> {
-    Some(match request {
-        RequestType::AddHttpListener(listener) => (listener.address.into(), Protocol::Http),
-        RequestType::AddHttpsListener(listener)
-        | RequestType::AddHttpsListenerWithClientAuth(listener) => {
-            (listener.address.into(), Protocol::Https)
+fn listener(request: &RequestType) -> Option<(SocketAddr, Listener)> {
+    let (address, protocol, expect_proxy) = match request {
+        RequestType::AddHttpListener(it) => (it.address, Protocol::Http, it.expect_proxy),
+        RequestType::AddHttpsListener(it) | RequestType::AddHttpsListenerWithClientAuth(it) => {
+            (it.address, Protocol::Https, it.expect_proxy)
         }
-        RequestType::AddTcpListener(listener) => (listener.address.into(), Protocol::Tcp),
-        RequestType::AddUdpListener(listener) => (listener.address.into(), Protocol::Udp),
+        RequestType::AddTcpListener(it) => (it.address, Protocol::Tcp, it.expect_proxy),
+        RequestType::AddUdpListener(it) => (it.address, Protocol::Udp, false),
         _ => return None,
-    })
+    };
+    let listener = Listener {
+        protocol,
+        expect_proxy,
+    };
+    Some((address.into(), listener))
 }
 
 #[cfg(test)]
 mod tests {
+    use sozu_command_lib::proto::command::TcpListenerConfig;
+
     use super::*;
     use crate::state_keeper::examples::cluster;
 
@@ -144,5 +150,26 @@ mod tests {
         assert_eq!(belief.held(&key), Held::Unknown);
         belief.forget_all();
         assert!(!belief.is_read());
+    }
+
+    #[test]
+    fn a_listener_is_known_by_its_protocol_and_whether_it_expects_the_proxy_protocol() {
+        let addresses: [SocketAddr; 2] = [1, 2].map(|port| ([0, 0, 0, 0], port).into());
+        let add = |address: SocketAddr, expect_proxy| {
+            let listener = TcpListenerConfig {
+                address: address.into(),
+                expect_proxy,
+                ..TcpListenerConfig::default()
+            };
+            Request::from(RequestType::AddTcpListener(listener))
+        };
+        let records = vec![add(addresses[0], true), add(addresses[1], false)];
+        let read = sort_records(records);
+        let expected = [true, false].map(|expect_proxy| Listener {
+            protocol: Protocol::Tcp,
+            expect_proxy,
+        });
+        assert_eq!(addresses.map(|address| read.listeners[&address]), expected);
+        assert!(read.held.is_empty());
     }
 }

@@ -1,7 +1,7 @@
 //! The keeper itself: `on(now, event) → effects`, without I/O, clock, actix or SQLite.
 //!
 //! One thing is under way with Sōzu at a time: a fence, a read, or a batch. Everything else only
-//! marks keys dirty; [`Keeper::advance`] decides what comes next.
+//! marks keys dirty; `Keeper::advance` decides what comes next.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet, VecDeque},

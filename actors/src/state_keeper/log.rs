@@ -364,13 +364,13 @@ fn touch(
             if let Some(cluster) = waits_for(entry, &object, desired) {
                 return Ok(Provisional::Parked { cluster });
             }
-            owned_by_another(entry, &wanted_before, Some(&object))?;
+            owned_by_another(entry, key, &wanted_before, Some(&object), desired)?;
             Some(present(entry, object, before.as_ref()))
         }
         None => let_go(entry, key, before.as_ref(), desired, belief),
     };
     let Some(after) = after else {
-        owned_by_another(entry, &wanted_before, None)?;
+        owned_by_another(entry, key, &wanted_before, None, desired)?;
         return Ok(Provisional::Final(absent(entry, key, desired)));
     };
     let held = matches!(after.stance, Stance::Kept(Why::Hold(_)));
@@ -412,17 +412,29 @@ fn waits_for(entry: &Entry, object: &Object, desired: &Desired) -> Option<Arc<st
 
 /// An order about what another source owns is refused by name, unless it asks for what stands. A
 /// listing is shown as shadowed instead.
-fn owned_by_another(entry: &Entry, wanted: &Wanted, object: Option<&Object>) -> Result<(), String> {
-    match wanted {
+fn owned_by_another(
+    entry: &Entry,
+    key: &Key,
+    wanted: &Wanted,
+    object: Option<&Object>,
+    desired: &Desired,
+) -> Result<(), String> {
+    let (stands, owner) = match wanted {
         Wanted::Object(stands, owner) if *owner != entry.source && !entry.is_listed() => {
-            if object.is_some_and(|object| object.same(stands)) {
-                return Ok(());
-            }
-            Err(format!(
-                "the source {owner} owns it, with another value; change it there"
-            ))
+            (stands, owner)
         }
-        _ => Ok(()),
+        _ => return Ok(()),
+    };
+    let says = desired.declared().get(key, owner);
+    let is_orphaned = says.is_some_and(Declaration::is_orphaned);
+    match object {
+        Some(object) if is_orphaned || object.same(stands) => Ok(()),
+        None if is_orphaned => Err(format!(
+            "the source {owner} left it behind; remove it with `sozu-manager orphans remove {owner}`"
+        )),
+        _ => Err(format!(
+            "the source {owner} owns it, with another value; change it there"
+        )),
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use actix::{Context, Handler, MessageResult, ResponseFuture};
 use tokio::sync::oneshot;
 
-use super::{StateKeeper, events::Event, operator::Answer};
+use super::{StateKeeper, events::Event, keeper::Keeper, operator::Answer};
 use crate::messages::{
     Compare, DiffError, Differing, Kept, ListHolds, ListOrphans, Order, OrderError, Ordered,
 };
@@ -75,7 +75,7 @@ impl Handler<ListHolds> for StateKeeper {
     type Result = MessageResult<ListHolds>;
 
     fn handle(&mut self, _: ListHolds, _: &mut Context<Self>) -> Self::Result {
-        MessageResult(self.list(super::keeper::Keeper::holds))
+        MessageResult(self.list(Keeper::holds))
     }
 }
 
@@ -83,15 +83,12 @@ impl Handler<ListOrphans> for StateKeeper {
     type Result = MessageResult<ListOrphans>;
 
     fn handle(&mut self, _: ListOrphans, _: &mut Context<Self>) -> Self::Result {
-        MessageResult(self.list(super::keeper::Keeper::orphans))
+        MessageResult(self.list(Keeper::orphans))
     }
 }
 
 impl StateKeeper {
-    fn list(
-        &self,
-        list: impl FnOnce(&super::keeper::Keeper) -> Vec<Kept>,
-    ) -> Result<Vec<Kept>, OrderError> {
+    fn list(&self, list: impl FnOnce(&Keeper) -> Vec<Kept>) -> Result<Vec<Kept>, OrderError> {
         let (rules, _) = self.open.as_ref().ok_or(OrderError::Starting)?;
         Ok(list(rules))
     }

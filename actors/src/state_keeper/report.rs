@@ -30,8 +30,28 @@ impl std::fmt::Display for Protocol {
     }
 }
 
+/// A listener of Sōzu.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Listener {
+    /// What it speaks.
+    pub protocol: Protocol,
+    /// Whether every connection must begin with a PROXY protocol header. For a TCP listener this
+    /// decides what its clusters do with that header.
+    pub expect_proxy: bool,
+}
+
+impl From<Protocol> for Listener {
+    /// One that expects no PROXY protocol.
+    fn from(protocol: Protocol) -> Self {
+        Self {
+            protocol,
+            expect_proxy: false,
+        }
+    }
+}
+
 /// The listeners that Sōzu has, by address.
-pub type Listeners = BTreeMap<SocketAddr, Protocol>;
+pub type Listeners = BTreeMap<SocketAddr, Listener>;
 
 /// One condition of `/readyz`.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,19 +1,21 @@
 //! From Sōzu's own file types to objects, by Sōzu's own functions, so that no field is lost.
 //!
 //! Sōzu's functions are given only what they may do: frontends go one by one, so that an error
-//! has a place; files and names are read before; and three of Sōzu's rules are put aside, since
+//! has a place; files and names are read before; and four of Sōzu's rules are put aside, since
 //! listeners are known here: the protocol follows the listener, an HTTPS frontend needs no
-//! certificate, HSTS needs an HTTPS listener.
+//! certificate, HSTS needs an HTTPS listener, the PROXY protocol is what the listeners expect.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     io,
-    net::SocketAddr,
 };
 
 use sozu_command_lib::{
-    config::{ClusterConfig, ConfigError, FileClusterConfig, FileClusterProtocolConfig},
-    proto::command::{AddCertificate, Request, request::RequestType},
+    config::{
+        ClusterConfig, ConfigError, FileClusterConfig, FileClusterFrontendConfig,
+        FileClusterProtocolConfig,
+    },
+    proto::command::{AddCertificate, ProxyProtocolConfig, Request, request::RequestType},
 };
 
 use super::{
@@ -26,7 +28,7 @@ use crate::{
     fs_watcher::problem::Fault,
     state_keeper::{
         key::{Key, Object},
-        report::{Listeners, Protocol},
+        report::Listeners,
     },
 };
 
@@ -116,6 +118,7 @@ fn cluster(
     check_fields(id, &file)?;
     let answers = answers(id, &mut file, files)?;
     let answer_503 = answer_503(id, &mut file, files)?;
+    let send_proxy = file.send_proxy == Some(true);
     let frontends = std::mem::take(&mut file.frontends);
     let addresses: Vec<String> = file.backends.iter().map(|b| b.address.clone()).collect();
 
@@ -124,10 +127,8 @@ fn cluster(
         Some(Err(why)) => Err(io::Error::other(why.clone())),
         None => Err(io::Error::other("it was not asked for")),
     };
-    // That a TCP listener expects the PROXY protocol is not told with its address and protocol.
-    let expect_proxy = HashSet::new();
     let mut built = file
-        .to_cluster_config_with(id, &expect_proxy, Some(&lookup))
+        .to_cluster_config_with(id, &HashSet::new(), Some(&lookup))
         .map_err(|error| cluster_misfit(id, &addresses, &error))?;
 
     let mut sides = Vec::with_capacity(frontends.len());
@@ -143,6 +144,7 @@ fn cluster(
         }
         ClusterConfig::Tcp(tcp) => {
             tcp.answers = answers;
+            tcp.proxy_protocol = proxy_protocol(id, send_proxy, &frontends, listeners)?;
             let unix = tcp
                 .backends
                 .iter()
@@ -164,6 +166,36 @@ fn cluster(
         .generate_requests()
         .map_err(|error| cluster_misfit(id, &addresses, &error))?;
     place(id, requests, sides)
+}
+
+/// What a TCP cluster does with the PROXY protocol: whether it sends it is its own setting, whether
+/// it expects it is its listeners', which must agree.
+fn proxy_protocol(
+    id: &str,
+    send: bool,
+    frontends: &[FileClusterFrontendConfig],
+    listeners: &Listeners,
+) -> Result<Option<ProxyProtocolConfig>, Misfit> {
+    let expects = |frontend: &FileClusterFrontendConfig| {
+        let listener = listeners.get(&frontend.address);
+        listener.is_some_and(|listener| listener.expect_proxy)
+    };
+    let expect = frontends.first().is_some_and(expects);
+    if let Some(index) = frontends.iter().position(|it| expects(it) != expect) {
+        let mut way = within(id, Some("frontends"), Some(index));
+        way.push(Step::Key("address".to_owned()));
+        let text = format!(
+            "of the listeners at {} and {} only one expects the PROXY protocol (`expect_proxy` in Sōzu's configuration); give each a cluster of its own",
+            frontends[0].address, frontends[index].address
+        );
+        return Err(Misfit::new(way, text));
+    }
+    Ok(match (send, expect) {
+        (true, true) => Some(ProxyProtocolConfig::RelayHeader),
+        (true, false) => Some(ProxyProtocolConfig::SendHeader),
+        (false, true) => Some(ProxyProtocolConfig::ExpectHeader),
+        (false, false) => None,
+    })
 }
 
 /// The objects of Sōzu's requests, with the frontends' sides: its HTTPS, its certificate.
@@ -316,9 +348,4 @@ fn cluster_misfit(id: &str, addresses: &[String], error: &ConfigError) -> Misfit
         }
         other => Misfit::new(within(id, None, None), other.to_string()),
     }
-}
-
-/// The protocol of the listener at an address, where Sōzu has one.
-pub(super) fn listener(listeners: &Listeners, address: SocketAddr) -> Option<Protocol> {
-    listeners.get(&address).copied()
 }

@@ -1,5 +1,7 @@
 //! One frontend of a cluster: its protocol by its listener, its certificate, its HSTS.
 
+use std::net::SocketAddr;
+
 use sozu_command_lib::{
     certificate::split_certificate_chain,
     config::{ConfigError, FileClusterFrontendConfig, HttpFrontendConfig, TcpFrontendConfig},
@@ -7,7 +9,7 @@ use sozu_command_lib::{
 };
 
 use super::{
-    convert::{Misfit, listener, within},
+    convert::{Misfit, within},
     document::Step,
     named::NamedFiles,
 };
@@ -78,6 +80,11 @@ impl Place<'_> {
     }
 }
 
+/// What the listener at an address speaks, where Sōzu has one.
+fn protocol_at(address: SocketAddr, listeners: &Listeners) -> Option<Protocol> {
+    listeners.get(&address).map(|listener| listener.protocol)
+}
+
 /// A frontend of a cluster with `protocol = "http"`.
 pub(super) fn http(
     cluster: &str,
@@ -91,7 +98,7 @@ pub(super) fn http(
     let key = file.key.take();
     let chain = file.certificate_chain.take();
     let hsts = file.hsts.take();
-    let https = match listener(listeners, file.address) {
+    let https = match protocol_at(file.address, listeners) {
         Some(Protocol::Https) => true,
         Some(Protocol::Http) => false,
         Some(other) => return Err(other_protocol(&place, "http", &file, other)),
@@ -186,7 +193,7 @@ pub(super) fn tcp(
     listeners: &Listeners,
 ) -> Result<TcpFrontendConfig, Misfit> {
     let place = Place { cluster, index };
-    let udp = match listener(listeners, file.address) {
+    let udp = match protocol_at(file.address, listeners) {
         Some(Protocol::Udp) => true,
         Some(Protocol::Tcp) | None => false,
         Some(other) => return Err(other_protocol(&place, "tcp", file, other)),

@@ -9,11 +9,16 @@ use sozu_command_lib::{
 use super::*;
 use crate::{
     fs_watcher::problem::Position,
-    state_keeper::{key::Kind, report::Protocol},
+    state_keeper::{
+        key::Kind,
+        report::{Listener, Protocol},
+    },
 };
 
 const CERTIFICATE: &str = include_str!("../testdata/certificate.pem");
 const KEY: &str = include_str!("../testdata/key.pem");
+
+const EXPECTS_PROXY: &str = "0.0.0.0:9002";
 
 fn listeners() -> Listeners {
     [
@@ -22,9 +27,16 @@ fn listeners() -> Listeners {
         ("0.0.0.0:9000", Protocol::Tcp),
         ("0.0.0.0:9001", Protocol::Tcp),
         ("0.0.0.0:53", Protocol::Udp),
+        (EXPECTS_PROXY, Protocol::Tcp),
     ]
     .into_iter()
-    .map(|(address, protocol)| (address.parse().unwrap(), protocol))
+    .map(|(address, protocol)| {
+        let listener = Listener {
+            protocol,
+            expect_proxy: address == EXPECTS_PROXY,
+        };
+        (address.parse().unwrap(), listener)
+    })
     .collect()
 }
 
@@ -56,6 +68,10 @@ fn by_sozu(text: &str) -> Vec<Request> {
         [[listeners]]
         protocol = "udp"
         address = "0.0.0.0:53"
+        [[listeners]]
+        protocol = "tcp"
+        address = "0.0.0.0:9002"
+        expect_proxy = true
     "#;
     let file: FileConfig = ::toml::from_str(&format!("{listeners}\n{text}")).unwrap();
     let config = ConfigBuilder::new(file, "/nowhere/sozu.toml")
@@ -159,6 +175,17 @@ requests = 2
 send_proxy_protocol = true
 proxy_protocol_every_datagram = true
 health = { mode = "UDP_PROBE", tcp_port = 1, rise = 2, fall = 3, fail_open = true, udp_probe_payload = "x", probe_interval_seconds = 4, probe_timeout_seconds = 5 }
+
+[clusters.expects_proxy]
+protocol = "tcp"
+frontends = [{ address = "0.0.0.0:9002", hostname = "expects.example" }]
+backends = [{ address = "10.0.0.5:9000" }]
+
+[clusters.relays_proxy]
+protocol = "tcp"
+send_proxy = true
+frontends = [{ address = "0.0.0.0:9002", hostname = "relays.example" }]
+backends = [{ address = "10.0.0.6:9000" }]
 
 [clusters.unix]
 protocol = "http"
@@ -403,6 +430,10 @@ const WRONG: &[(&str, &str)] = &[
     (
         "[clusters.a]\nprotocol = \"tcp\"\nbackends = []\nfrontends = [{ address = \"0.0.0.0:53\", §hostname = \"a.example\" }]\n",
         "at a UDP listener",
+    ),
+    (
+        "[clusters.a]\nprotocol = \"tcp\"\nbackends = []\nfrontends = [{ address = \"0.0.0.0:9000\" }, { §address = \"0.0.0.0:9002\" }]\n",
+        "only one expects the PROXY protocol",
     ),
     (
         "[clusters.a]\nprotocol = \"http\"\n§send_proxy = true\nbackends = []\nfrontends = []\n",
@@ -697,5 +728,6 @@ fn everything_that_sozu_saves_is_taken_or_skipped() {
         .write_requests_to_file(&mut fs::File::create(&path).unwrap())
         .unwrap();
     let objects = json(&fs::read_to_string(&path).unwrap()).unwrap();
-    assert_eq!(objects.len(), 4 + 3 + 2 + 1 + 1 + 2 + 2 + 1 + 1);
+    let (clusters, frontends, backends) = (6, 3 + 2 + 1 + 1 + 1 + 1, 2 + 2 + 1 + 1 + 1 + 1);
+    assert_eq!(objects.len(), clusters + frontends + backends);
 }

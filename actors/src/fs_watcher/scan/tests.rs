@@ -4,7 +4,7 @@ use super::*;
 use crate::state_keeper::report::Protocol;
 
 fn listeners() -> Arc<Listeners> {
-    Arc::new([("0.0.0.0:80".parse().unwrap(), Protocol::Http)].into())
+    Arc::new([("0.0.0.0:80".parse().unwrap(), Protocol::Http.into())].into())
 }
 
 /// A scanner that believes the times of files, however young they are.
@@ -76,7 +76,7 @@ fn other_listeners_mean_that_all_is_read_again() {
     fs::write(dir.path().join("a.toml"), route("a", "10.0.0.1:80")).unwrap();
     let mut scanner = trusting(dir.path());
     scanner.scan(&listeners(), true).unwrap();
-    let https = Arc::new([("0.0.0.0:80".parse().unwrap(), Protocol::Https)].into());
+    let https = Arc::new([("0.0.0.0:80".parse().unwrap(), Protocol::Https.into())].into());
     let scan = scanner.scan(&https, false).unwrap();
     assert!(
         keys(&scan)[0].contains("https_frontend"),

@@ -109,7 +109,7 @@ impl Watched {
 }
 
 fn report() -> Report {
-    let listeners = [("0.0.0.0:80".parse().unwrap(), Protocol::Http)];
+    let listeners = [("0.0.0.0:80".parse().unwrap(), Protocol::Http.into())];
     Report {
         listeners: Some(Arc::new(listeners.into())),
         sources: [(SourceName::new("local"), SourceReport::default())].into(),

@@ -63,7 +63,7 @@ fn plant(sozu: &Path) -> (Supervisor, World) {
         health: root.health(),
         report: reported,
         seen: see,
-        has_sources: true,
+        keeper_counts: true,
         scraper,
         metrics: metrics::install(),
     });

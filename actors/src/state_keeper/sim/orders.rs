@@ -171,6 +171,54 @@ fn a_source_that_left_the_configuration_leaves_orphans() {
 }
 
 #[test]
+fn a_renamed_source_takes_its_objects_over_without_a_request() {
+    let mut world = World::new(empty_sozu());
+    world.declares(&route("a", 1));
+    world.sources = vec![elsewhere()];
+    world.dies();
+    world.rest();
+    world.sent.clear();
+    world.elsewhere_declares(&route("a", 1));
+    assert_eq!(world.sent, []);
+    world.sozu_holds(&route("a", 1));
+    assert!(world.keeper.orphans().is_empty());
+    // And back again: nothing is left of the other name, either.
+    world.sources = vec![source()];
+    world.dies();
+    world.declares(&route("a", 1));
+    assert_eq!(world.sent, []);
+    assert!(world.keeper.orphans().is_empty());
+    world.declares(&[]);
+    world.sozu_holds(&[]);
+}
+
+#[test]
+fn a_bus_takes_an_orphan_over_and_cannot_remove_one() {
+    let mut world = World::new(empty_sozu());
+    world.declares(&[route("a", 1), route("b", 2)].concat());
+    world.sources = vec![elsewhere()];
+    world.dies();
+    world.rest();
+    world.subscribes(None);
+    world.sends(
+        1,
+        &[
+            http("b", "a.example").add(),
+            http("b", "b.example").remove().unwrap(),
+        ],
+    );
+    let mut turned = [route("a", 1), route("b", 2)].concat();
+    turned[2] = http("b", "a.example");
+    world.sozu_holds(&turned);
+    assert_eq!(world.keeper.orphans()[0].objects, 5);
+    let last = world.disk.journal.last().unwrap();
+    assert!(
+        matches!(&last.1, Some(Verdict::Refused(why)) if why.contains("orphans remove s")),
+        "{last:?}"
+    );
+}
+
+#[test]
 fn an_order_is_answered_though_sozu_is_away_and_done_when_it_comes() {
     let mut world = emptied();
     let (id, _) = world.hold();

@@ -57,7 +57,9 @@ fn root_page(file: &Path, name: &str) -> u64 {
 fn a_damaged_file_is_kept_aside_and_an_empty_one_takes_its_place() {
     type Damage = fn(&Path);
     let table: [(&str, Damage); 5] = [
-        ("garbage", |file| fs::write(file, [0xA5; 100_000]).unwrap()),
+        ("garbage", |file| {
+            fs::write(file, vec![0xA5; 100_000]).unwrap()
+        }),
         ("truncated", |file| {
             let file = fs::OpenOptions::new().write(true).open(file).unwrap();
             file.set_len(file.metadata().unwrap().len() / 8192 * 4096)

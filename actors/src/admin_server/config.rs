@@ -1,0 +1,44 @@
+//! What the admin server needs.
+
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex},
+};
+
+use actix_web::web;
+use supervisors::{Ref, Reporter};
+
+use super::{AdminServer, access::Access, routes::Site};
+use crate::{http_server::Truth, state_keeper::StateKeeper};
+
+/// The settings of the admin server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// The socket file.
+    pub socket: PathBuf,
+    /// Whose members may read; empty: nobody's.
+    pub group: String,
+    /// Whether they may write, too.
+    pub group_may_write: bool,
+}
+
+/// Whom the admin server asks.
+pub struct Deps {
+    /// What is live, ready and healthy.
+    pub truth: Truth,
+    /// The keeper and its state directory; none without a source.
+    pub keeper: Option<(Ref<StateKeeper>, PathBuf)>,
+}
+
+impl Config {
+    /// The factory of the actor's lives. Opens nothing.
+    pub fn build(self, deps: Deps) -> impl Fn(Reporter) -> AdminServer + Send + Sync + 'static {
+        let site = web::Data::new(Site {
+            access: Access::new(!self.group.is_empty(), self.group_may_write),
+            truth: deps.truth,
+            keeper: deps.keeper,
+        });
+        let bound = Arc::new(Mutex::new(None));
+        move |reporter| AdminServer::new(self.clone(), site.clone(), bound.clone(), reporter)
+    }
+}

@@ -1,0 +1,29 @@
+//! The admin API: HTTP with JSON on a UNIX socket, for the commands on this host.
+//!
+//! Who may connect is the socket file's mode ([`socket`]); who may change things is told by the
+//! user id that the kernel gives of the other side ([`access`]), which the journal keeps with each
+//! order.
+//!
+//! | path | answers |
+//! |---|---|
+//! | `GET /v1/status` | what `/health` answers |
+//! | `GET /v1/diff` | an array: how Sōzu differs from what is wanted, read for the answer |
+//! | `GET /v1/holds` | an array of holds |
+//! | `POST /v1/holds/{id}/release`, `…/discard` | what became of it: 200, or 202 while some of it is open |
+//! | `GET /v1/orphans` | an array of sources with what they left behind |
+//! | `POST /v1/orphans/{source}/remove` | as for a hold |
+//! | `GET /v1/journal?source=&key=&verdict=&since=&limit=` | an array: the latest changes, eldest first |
+//!
+//! An error is `{"error": "what is wrong; what to do"}`.
+
+mod access;
+mod actor;
+mod config;
+mod routes;
+pub mod socket;
+
+#[cfg(test)]
+mod tests;
+
+pub use actor::AdminServer;
+pub use config::{Config, Deps};

@@ -1,0 +1,157 @@
+//! The command line of these commands.
+
+use std::{
+    fmt::Write,
+    time::{Duration, SystemTime},
+};
+
+use clap::{Args, Subcommand, ValueEnum};
+
+use super::client::encoded;
+
+/// How it is printed.
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct Output {
+    /// How it is printed
+    #[arg(short, long, value_enum, default_value_t = Form::Text)]
+    pub(super) output: Form,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Form {
+    /// For people
+    Text,
+    /// For programs
+    Json,
+}
+
+/// A removal is confirmed.
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct Confirmed {
+    /// Do not ask
+    #[arg(short, long)]
+    pub(super) yes: bool,
+}
+
+/// What can be done about holds.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Holds {
+    /// Show what the guard keeps, and under which id
+    List {
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Let go what a hold keeps: its objects are removed
+    Release {
+        /// The hold's id, as `holds list` shows it
+        id: String,
+        #[command(flatten)]
+        confirmed: Confirmed,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Keep what a hold keeps: its objects stay, orphaned
+    Discard {
+        /// The hold's id, as `holds list` shows it
+        id: String,
+        #[command(flatten)]
+        output: Output,
+    },
+}
+
+/// What can be done about orphans.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Orphans {
+    /// Show the sources that left objects behind
+    List {
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Remove all that a source left behind
+    Remove {
+        /// The source, as `orphans list` shows it
+        source: String,
+        #[command(flatten)]
+        confirmed: Confirmed,
+        #[command(flatten)]
+        output: Output,
+    },
+}
+
+/// Which changes the journal shows.
+#[derive(Debug, Args)]
+pub(crate) struct Journal {
+    /// Of this source only
+    #[arg(long)]
+    source: Option<String>,
+    /// About this key only, as the journal shows it
+    #[arg(long)]
+    key: Option<String>,
+    /// With this verdict only: applied, refused, …; `open` for none yet
+    #[arg(long)]
+    verdict: Option<String>,
+    /// Taken since then only: a duration such as 1h, or a time such as 2026-11-24T12:00:00Z
+    #[arg(long, value_parser = since)]
+    since: Option<SystemTime>,
+    /// The latest so many
+    #[arg(long, default_value_t = 100)]
+    limit: u32,
+    #[command(flatten)]
+    pub(super) output: Output,
+}
+
+/// A command for the running daemon.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Show how the daemon is; ends with 3 unless all is well
+    Status {
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Show how Sōzu differs from what it should hold; ends with 3 if it does
+    Diff {
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Show the latest changes and what became of them
+    Journal(Journal),
+    /// Removals that wait for a person
+    #[command(subcommand)]
+    Holds(Holds),
+    /// Objects that nobody stands for any more
+    #[command(subcommand)]
+    Orphans(Orphans),
+}
+
+impl Journal {
+    pub(super) fn path(&self) -> String {
+        let mut path = format!("/v1/journal?limit={}", self.limit);
+        let since = self
+            .since
+            .map(|since| humantime::format_rfc3339_millis(since).to_string());
+        for (name, value) in [
+            ("source", &self.source),
+            ("key", &self.key),
+            ("verdict", &self.verdict),
+            ("since", &since),
+        ] {
+            if let Some(value) = value {
+                // Writing into a String cannot fail.
+                let _ = write!(path, "&{name}={}", encoded(value));
+            }
+        }
+        path
+    }
+}
+
+fn since(text: &str) -> Result<SystemTime, String> {
+    let ago = |ago: Duration| SystemTime::now().checked_sub(ago);
+    let time = match humantime::parse_duration(text) {
+        Ok(duration) => ago(duration),
+        Err(_) => humantime::parse_rfc3339_weak(text).ok(),
+    };
+    time.filter(|time| *time >= SystemTime::UNIX_EPOCH)
+        .ok_or_else(|| {
+            "write a duration such as 1h, or a time such as 2026-11-24T12:00:00Z".to_owned()
+        })
+}
