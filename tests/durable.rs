@@ -364,6 +364,36 @@ fn a_full_disk_stops_the_intake_and_nothing_else_and_it_resumes_by_itself() {
     daemon.terminate().unwrap();
 }
 
+/// Sōzu writes what it holds into a file of ours, and reads a bulk from one.
+#[test]
+fn a_full_exchange_directory_is_told_and_heals_by_itself() {
+    let sozu = Sozu::start().unwrap();
+    let mut daemon = daemon(&sozu)
+        .env("SOZU_MANAGER__RECONCILE__INTERVAL", "1s")
+        .prepare()
+        .unwrap();
+    let Some(disk) = Disk::mount(daemon.exchange_directory()) else {
+        return;
+    };
+    let backend = Backend::start("A").unwrap();
+    write_route(&daemon, &sozu, "a", &backend);
+    daemon.start().unwrap();
+    holds(&sozu, &["a"], &backend);
+    all_well(&daemon);
+
+    disk.fill();
+    for name in ["b", "c"] {
+        write_route(&daemon, &sozu, name, &backend);
+    }
+    told_of(&daemon, "state_keeper", &["free space"]);
+    assert_eq!(answer(&sozu, "a.example").0, 200);
+    assert_eq!(daemon.fetch("/readyz").unwrap().status, 200);
+    disk.free();
+    holds(&sozu, &["a", "b", "c"], &backend);
+    all_well(&daemon);
+    daemon.terminate().unwrap();
+}
+
 #[test]
 fn the_instance_is_the_hosts_name_until_another_is_configured_and_then_kept() {
     let (_sozu, mut daemon) = sozu_and_daemon();

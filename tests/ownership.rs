@@ -89,7 +89,7 @@ fn another_value_under_the_same_key_is_taken_over_without_a_gap() {
     let sozu = Sozu::start().unwrap();
     let (a, b) = (Backend::start("A").unwrap(), Backend::start("B").unwrap());
     // As a route file gives it, but to another cluster.
-    let front = support::pre(frontend(&sozu, "by-hand", "shop.example"));
+    let front = frontend(&sozu, "by-hand", "shop.example");
     let [cluster, backend, _] = requests(&sozu, "by-hand", "shop.example", a.address());
     sozu.apply([cluster, backend, RequestType::AddHttpFrontend(front)])
         .unwrap();
@@ -152,8 +152,8 @@ fn what_others_changed_behind_our_back_is_healed() {
     assert_eq!(sent, ["state_loaded"]);
 
     // A frontend pointed elsewhere. Whoever reads between the two requests heals the first of them.
-    let ours = support::pre(frontend(&sozu, "a", "a.example"));
-    let theirs = support::pre(frontend(&sozu, "b", "a.example"));
+    let ours = frontend(&sozu, "a", "a.example");
+    let theirs = frontend(&sozu, "b", "a.example");
     sozu.apply([RequestType::RemoveHttpFrontend(ours)]).unwrap();
     let _ = sozu.apply([RequestType::AddHttpFrontend(theirs)]);
     served_within(NEXT_READ, &sozu, "a.example", "A");

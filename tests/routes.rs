@@ -157,15 +157,12 @@ fn a_frontend_without_a_listener_is_refused_with_the_addresses_that_there_are() 
     all_well(&daemon);
 }
 
-/// `a.example/` in the tree of host names is fine with sozu-command-lib, and refused by Sōzu's main process.
+/// `a.example/` is fine with sozu-command-lib, and refused by Sōzu's main process.
 #[test]
 fn what_only_sozu_refuses_is_named_and_the_others_go_on() {
     let (sozu, daemon) = sozu_and_daemon();
     let backend = Backend::start("A").unwrap();
-    let bad = route(&sozu, "a", &backend).replace(
-        "hostname = \"a.example\"",
-        "position = \"TREE\", hostname = \"a.example/\"",
-    );
+    let bad = route(&sozu, "a", &backend).replace("a.example\"", "a.example/\"");
     write_route(&daemon, &sozu, "b", &backend);
     let path = routes::write(&daemon.routes(), "a.toml", &bad).unwrap();
     write_route(&daemon, &sozu, "c", &backend);
@@ -269,7 +266,6 @@ fn a_few_refused_among_many() {
     for n in 0..300 {
         let mut text = route(&sozu, &format!("r{n}"), &backend);
         if bad.contains(&n) {
-            text = text.replace("hostname = \"", "position = \"TREE\", hostname = \"");
             text = text.replace(".example\"", ".example/\"");
         }
         routes::write(&daemon.routes(), &format!("r{n}.toml"), &text).unwrap();

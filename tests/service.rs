@@ -184,10 +184,7 @@ fn no_secret_is_told() {
     let unknown = secret(&sozu, "a", &backend).replace("authorized_hashes", "authorised_hashes");
     write(&daemon, "a", &unknown);
     told(&daemon, &["a.toml:", "authorised_hashes"]);
-    let refused = secret(&sozu, "b", &backend).replace(
-        "hostname = \"b.example\"",
-        "position = \"TREE\", hostname = \"b.example/\"",
-    );
+    let refused = secret(&sozu, "b", &backend).replace("b.example\"", "b.example/\"");
     write(&daemon, "b", &refused);
     told(&daemon, &["b.example/", "refused"]);
     write(&daemon, "a", &route(&sozu, "a", &backend));

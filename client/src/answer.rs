@@ -1,6 +1,6 @@
 //! What an exchange brings back, and what a caller must know when it brought no `OK`.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use sozu_command_lib::proto::command::{Request, Response, ResponseContent};
 
@@ -71,6 +71,8 @@ pub struct SavedState {
     pub requests: Vec<Request>,
     /// How many records it cannot read.
     pub opaque: usize,
+    /// How long Sōzu took to write it. Every other request waited meanwhile.
+    pub took: Duration,
 }
 
 impl fmt::Debug for Answer {
@@ -102,6 +104,7 @@ impl fmt::Debug for SavedState {
         f.debug_struct("SavedState")
             .field("requests", &self.requests.len())
             .field("opaque", &self.opaque)
+            .field("took", &self.took)
             .finish()
     }
 }
@@ -145,10 +148,11 @@ mod tests {
         let saved = SavedState {
             requests: vec![request],
             opaque: 2,
+            took: Duration::ZERO,
         };
         assert_eq!(
             format!("{saved:?}"),
-            "SavedState { requests: 1, opaque: 2 }"
+            "SavedState { requests: 1, opaque: 2, took: 0ns }"
         );
     }
 }

@@ -1,6 +1,6 @@
 //! `LoadState`: many requests as one file, which Sōzu's main process opens itself.
 
-use std::io::{BufWriter, Write};
+use std::io::{self, BufWriter, Write};
 
 use sozu_command_lib::proto::command::{Request, Response, WorkerRequest, request::RequestType};
 
@@ -49,8 +49,18 @@ fn written(
     limit: usize,
 ) -> Result<ExchangeFile, ExchangeError> {
     let mut made = directory.create(Purpose::Load).map_err(not_sent)?;
-    let failed =
-        |error| ExchangeError::NotSent(format!("writing {} failed: {error}", made.path_in_sozu));
+    let failed = |error: io::Error| {
+        let remedy = match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                "; free space where the exchange directory lies"
+            }
+            _ => "",
+        };
+        ExchangeError::NotSent(format!(
+            "writing {} failed: {error}{remedy}",
+            made.path_in_sozu
+        ))
+    };
     let mut writer = BufWriter::new(&made.file);
     for (number, request) in requests.into_iter().enumerate() {
         let record = record(number, request).map_err(not_sent)?;

@@ -3,6 +3,7 @@
 use std::{
     fs::File,
     io::{self, BufRead, BufReader, Seek},
+    time::Instant,
 };
 
 use sozu_command_lib::proto::command::{Request, WorkerRequest, request::RequestType};
@@ -31,13 +32,16 @@ impl Pool {
 
         let _patience = self.patience().while_saving();
         let request = RequestType::SaveState(path_in_sozu.clone()).into();
+        let asked = Instant::now();
         let result = self.send(&request, self.builder().save_deadline()).await;
+        let took = asked.elapsed();
         let read = blocking(move || {
             drop(link);
             let said = result.map_err(sozu_cannot_open)?;
-            let saved = read(file).map_err(|error| {
+            let mut saved = read(file).map_err(|error| {
                 ExchangeError::Unknown(format!("reading {path_in_sozu} back failed: {error}"))
             })?;
+            saved.took = took;
             complete(saved, &said.message, &path_in_sozu)
         });
         let saved = read.await??;
@@ -111,6 +115,8 @@ mod tests {
         state::ConfigState,
     };
 
+    use std::time::Duration;
+
     use super::*;
 
     fn state(clusters: usize) -> ConfigState {
@@ -173,6 +179,7 @@ mod tests {
         let saved = SavedState {
             requests: vec![],
             opaque: 2,
+            took: Duration::ZERO,
         };
         assert!(complete(saved.clone(), "Saved 2 config messages to /x", "/x").is_ok());
         for words in [

@@ -194,14 +194,6 @@ pub fn frontend(sozu: &Sozu, cluster: &str, hostname: &str) -> RequestHttpFronte
     }
 }
 
-/// At the position that Sōzu's file types give a frontend that names none.
-pub fn pre(frontend: RequestHttpFrontend) -> RequestHttpFrontend {
-    RequestHttpFrontend {
-        position: RulePosition::Pre.into(),
-        ..frontend
-    }
-}
-
 /// What is wrong with a component, in `/health`; empty if nothing is.
 pub fn error_of(daemon: &Daemon, component: &str) -> String {
     let component = daemon.component(component).unwrap();

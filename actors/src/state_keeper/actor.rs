@@ -209,7 +209,7 @@ impl StateKeeper {
             }
             Effect::ReadBack => {
                 let state = read_back(self.pool.clone());
-                self.then(state, context, |(state, took), _| Event::Read(state, took));
+                self.then(state, context, |state, _| Event::Read(state));
             }
             // Whoever went away meanwhile asks again.
             Effect::Reply(to, result) => {
@@ -457,23 +457,15 @@ async fn ask_status(pool: Ref<SocketPool>) -> Result<Vec<(u32, bool)>, ExchangeE
         .collect())
 }
 
-async fn read_back(pool: Ref<SocketPool>) -> (Result<ReadState, ExchangeError>, Duration) {
-    let began = Instant::now();
-    let state = asked(pool.ask(ReadBack, POOL_DEADLINE).await);
-    let took = began.elapsed();
-    let sorted = match state {
-        Ok(saved) => tokio::task::spawn_blocking(move || {
-            if saved.opaque > 0 {
-                tracing::debug!(
-                    records = saved.opaque,
-                    "Sōzu holds records that this version cannot read; they are left alone."
-                );
-            }
-            sort_records(saved.requests)
-        })
+async fn read_back(pool: Ref<SocketPool>) -> Result<ReadState, ExchangeError> {
+    let saved = asked(pool.ask(ReadBack, POOL_DEADLINE).await)?;
+    if saved.opaque > 0 {
+        tracing::debug!(
+            records = saved.opaque,
+            "Sōzu holds records that this version cannot read; they are left alone."
+        );
+    }
+    tokio::task::spawn_blocking(move || sort_records(saved.requests, saved.took))
         .await
-        .map_err(|error| ExchangeError::Unknown(error.to_string())),
-        Err(error) => Err(error),
-    };
-    (sorted, took)
+        .map_err(|error| ExchangeError::Unknown(error.to_string()))
 }

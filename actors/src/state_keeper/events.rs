@@ -103,8 +103,8 @@ pub enum Event {
     Sent(Outcome),
     /// What came back for the last [`Effect::AskStatus`]: each worker's id, and whether it answers.
     Status(Result<Vec<(u32, bool)>, ExchangeError>),
-    /// What came back for the last [`Effect::ReadBack`], and how long it took.
-    Read(Result<ReadState, ExchangeError>, Duration),
+    /// What came back for the last [`Effect::ReadBack`].
+    Read(Result<ReadState, ExchangeError>),
     /// A person's order; `reply` names who waits for the answer.
     Order {
         /// The order.

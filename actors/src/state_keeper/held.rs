@@ -1,6 +1,11 @@
 //! The belief: what Sōzu holds under a key. In memory only; a start reads it.
 
-use std::{collections::HashMap, collections::HashSet, net::SocketAddr, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    net::SocketAddr,
+    sync::Arc,
+    time::Duration,
+};
 
 use sozu_command_lib::proto::command::{Request, request::RequestType};
 
@@ -93,12 +98,17 @@ pub struct ReadState {
     pub held: HashMap<Key, Arc<Object>>,
     /// By address.
     pub listeners: Listeners,
+    /// How long Sōzu's main process was busy with it.
+    pub took: Duration,
 }
 
 /// Sorts the records of a saved state. A certificate that this version cannot read has no key and
 /// is left out: it can be nobody's but a stranger's.
-pub fn sort_records(records: Vec<Request>) -> ReadState {
-    let mut state = ReadState::default();
+pub fn sort_records(records: Vec<Request>, took: Duration) -> ReadState {
+    let mut state = ReadState {
+        took,
+        ..ReadState::default()
+    };
     for request in records.into_iter().filter_map(|record| record.request_type) {
         if let Some((address, listener)) = listener(&request) {
             state.listeners.insert(address, listener);
@@ -164,7 +174,7 @@ mod tests {
             Request::from(RequestType::AddTcpListener(listener))
         };
         let records = vec![add(addresses[0], true), add(addresses[1], false)];
-        let read = sort_records(records);
+        let read = sort_records(records, Duration::ZERO);
         let expected = [true, false].map(|expect_proxy| Listener {
             protocol: Protocol::Tcp,
             expect_proxy,

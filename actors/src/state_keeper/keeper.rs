@@ -253,7 +253,7 @@ impl Keeper {
             Event::Accepted(result) => self.on_accepted(now, result),
             Event::Sent(outcome) => self.on_sent(now, &outcome),
             Event::Status(result) => self.on_status(now, result, &mut effects),
-            Event::Read(result, took) => self.on_read(now, result, took),
+            Event::Read(result) => self.on_read(now, result),
             Event::Order { order, reply } => self.desk.orders.push_back((order, reply)),
             Event::OrderAppended(result) => self.on_order_appended(now, result, &mut effects),
             Event::Compare { reply } => self.on_compare(now, reply),

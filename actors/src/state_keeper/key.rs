@@ -3,8 +3,13 @@
 //! A key is Sōzu's own. What a source declares under it, and what Sōzu holds under it, is an
 //! [`Object`]. Listeners are not ours and have no key here.
 
-use std::{fmt, net::SocketAddr, sync::Arc};
+use std::{
+    fmt::{self, Write as _},
+    net::SocketAddr,
+    sync::Arc,
+};
 
+use sha2::{Digest, Sha256};
 use sozu_command_lib::proto::command::{
     AddBackend, AddCertificate, Cluster, RemoveBackend, RemoveCertificate, ReplaceCertificate,
     Request, RequestHttpFrontend, RequestTcpFrontend, RequestUdpFrontend, request::RequestType,
@@ -90,7 +95,8 @@ pub enum Key {
         /// Where the backend listens.
         address: SocketAddr,
     },
-    /// Sōzu's own text for an HTTP route: address, host name, path, method, header predicates.
+    /// Sōzu's own text for an HTTP route: address, host name, path, method, header predicates; of
+    /// these the names and a digest, since a header's value is a secret.
     HttpFrontend(Arc<str>),
     /// As [`Key::HttpFrontend`], on HTTPS listeners.
     HttpsFrontend(Arc<str>),
@@ -233,8 +239,8 @@ impl Object {
                 id: backend.backend_id.as_str().into(),
                 address: backend.address.into(),
             },
-            Object::HttpFrontend(front) => Key::HttpFrontend(front.to_string().into()),
-            Object::HttpsFrontend(front) => Key::HttpsFrontend(front.to_string().into()),
+            Object::HttpFrontend(front) => Key::HttpFrontend(route(front)),
+            Object::HttpsFrontend(front) => Key::HttpsFrontend(route(front)),
             Object::TcpFrontend(front) => tcp_key(front),
             Object::UdpFrontend(front) => Key::UdpFrontend(front.address.into()),
         })
@@ -413,16 +419,38 @@ pub fn key_of(request: &RequestType) -> Option<Result<Key, KeyError>> {
         },
         RequestType::RemoveHttpFrontend(front)
         | RequestType::RemoveHttpFrontendWithHeaderPredicates(front) => {
-            Key::HttpFrontend(front.to_string().into())
+            Key::HttpFrontend(route(front))
         }
         RequestType::RemoveHttpsFrontend(front)
         | RequestType::RemoveHttpsFrontendWithHeaderPredicates(front) => {
-            Key::HttpsFrontend(front.to_string().into())
+            Key::HttpsFrontend(route(front))
         }
         RequestType::RemoveTcpFrontend(front) => tcp_key(front),
         RequestType::RemoveUdpFrontend(front) => Key::UdpFrontend(front.address.into()),
         _ => return None,
     }))
+}
+
+/// Of an HTTP or HTTPS frontend. Sōzu's text ends with the predicates, values included.
+fn route(front: &RequestHttpFrontend) -> Arc<str> {
+    let text = front.to_string();
+    if front.header_predicates.is_empty() {
+        return text.into();
+    }
+    let names = front.header_predicates.iter();
+    let mut names: Vec<String> = names.map(|it| it.name.to_ascii_lowercase()).collect();
+    names.sort();
+    names.dedup();
+    let without = RequestHttpFrontend {
+        header_predicates: Vec::new(),
+        ..front.clone()
+    };
+    let mut key = format!("{without};H{}#", names.join(","));
+    for byte in &Sha256::digest(text.as_bytes())[..6] {
+        // writing to a String cannot fail
+        let _ = write!(key, "{byte:02x}");
+    }
+    key.into()
 }
 
 fn tcp_key(front: &RequestTcpFrontend) -> Key {
@@ -441,6 +469,8 @@ fn tcp_key(front: &RequestTcpFrontend) -> Key {
 
 #[cfg(test)]
 mod tests {
+    use sozu_command_lib::proto::command::HeaderPredicate;
+
     use super::*;
     use crate::state_keeper::examples::{backend, cluster, http, tcp};
 
@@ -472,6 +502,31 @@ mod tests {
             http("a", "a.example").key().unwrap(),
             http("b", "a.example").key().unwrap()
         );
+    }
+
+    #[test]
+    fn a_header_value_tells_frontends_apart_and_is_not_shown() {
+        let canary = |value: &str| {
+            let Object::HttpFrontend(mut front) = http("a", "a.example") else {
+                panic!("an HTTP frontend")
+            };
+            front.header_predicates.push(HeaderPredicate {
+                name: "X-Canary".to_owned(),
+                kind: 0,
+                value: Some(value.to_owned()),
+            });
+            let object = Object::HttpFrontend(front);
+            let remove = object.remove().unwrap().request_type.unwrap();
+            let key = object.key().unwrap();
+            assert_eq!(key_of(&remove).unwrap().unwrap(), key);
+            key
+        };
+        let plain = http("a", "a.example").key().unwrap();
+        let (one, other) = (canary("s3cret"), canary("other"));
+        assert!(one != other && one != plain);
+        let shown = one.to_string();
+        assert!(shown.starts_with(&format!("{plain};Hx-canary#")), "{shown}");
+        assert!(!shown.contains("s3cret"), "{shown}");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Reading back: the fence, and what a read means.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc};
 
 use sozu_socket::{ExchangeError, Life};
 
@@ -54,12 +54,7 @@ impl Keeper {
         }
     }
 
-    pub(super) fn on_read(
-        &mut self,
-        now: Now,
-        result: Result<ReadState, ExchangeError>,
-        took: Duration,
-    ) {
+    pub(super) fn on_read(&mut self, now: Now, result: Result<ReadState, ExchangeError>) {
         let Doing::Reading { life } = std::mem::replace(&mut self.doing, Doing::Nothing) else {
             return;
         };
@@ -77,7 +72,7 @@ impl Keeper {
         self.tries = 0;
         self.trouble = None;
         // Reading takes at most one hundredth of the main process's time.
-        self.next_read = now.at + self.settings.interval.max(took * 100);
+        self.next_read = now.at + self.settings.interval.max(state.took * 100);
         self.listeners = Some(Arc::new(state.listeners));
         self.believe(state.held);
         if !self.silent.is_empty() && self.silent.len() < self.workers {

@@ -323,7 +323,7 @@ impl World {
             Effect::AskStatus => Event::Status(Ok(vec![(0, true), (1, !self.silent_worker)])),
             Effect::ReadBack => {
                 let took = Duration::from_millis(1);
-                Event::Read(Ok(sort_records(records(&self.sozu))), took)
+                Event::Read(Ok(sort_records(records(&self.sozu), took)))
             }
             Effect::Reply(_, result) => {
                 self.replies.push(result);
@@ -466,7 +466,7 @@ impl World {
 
     #[track_caller]
     fn sozu_holds(&self, objects: &[Object]) {
-        let held = sort_records(records(&self.sozu)).held;
+        let held = sort_records(records(&self.sozu), Duration::ZERO).held;
         let mut held: Vec<String> = held
             .values()
             .map(|object| format!("{object:?} {:?}", object.cluster()))

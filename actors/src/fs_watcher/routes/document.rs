@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
-use sozu_command_lib::config::FileClusterConfig;
+use sozu_command_lib::{config::FileClusterConfig, proto::command::RulePosition};
 use toml::{
     Spanned,
     de::{DeTable, DeValue, Error, ValueDeserializer},
@@ -15,6 +15,10 @@ use crate::fs_watcher::problem::{Fault, Position};
 
 /// The only table that may stand at the top.
 const CLUSTERS: &str = "clusters";
+
+/// Where Sōzu's router files a frontend that does not say it. sozu-command-lib's file types would
+/// make it PRE, a list that is searched from its start for each request, in the order of arrival.
+pub(super) const DEFAULT_POSITION: RulePosition = RulePosition::Tree;
 
 /// One step into a document.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,12 +52,29 @@ pub(super) fn parse(text: &str) -> Result<BTreeMap<String, FileClusterConfig>, F
                 let at = Position::of(text, id.span().start);
                 return Err(Fault::at(at, "a cluster has an empty id; give it a name"));
             }
-            let cluster = FileClusterConfig::deserialize(ValueDeserializer::from(table))
+            let placed = says_its_position(table.get_ref());
+            let mut cluster = FileClusterConfig::deserialize(ValueDeserializer::from(table))
                 .map_err(|error| fault(&error))?;
+            for (frontend, placed) in cluster.frontends.iter_mut().zip(placed) {
+                if !placed {
+                    frontend.position = DEFAULT_POSITION;
+                }
+            }
             clusters.insert(id.into_inner().into_owned(), cluster);
         }
     }
     Ok(clusters)
+}
+
+/// For each frontend of a cluster, whether it says its `position`.
+fn says_its_position(cluster: &DeValue<'_>) -> Vec<bool> {
+    let frontends = cluster.as_table().and_then(|table| table.get("frontends"));
+    let frontends = frontends.and_then(|value| value.get_ref().as_array());
+    let says = |frontend: &Spanned<DeValue<'_>>| {
+        let table = frontend.get_ref().as_table();
+        table.is_some_and(|table| table.contains_key("position"))
+    };
+    frontends.map_or_else(Vec::new, |array| array.iter().map(says).collect())
 }
 
 fn unknown_at_the_top(key: &str, value: &DeValue<'_>) -> String {

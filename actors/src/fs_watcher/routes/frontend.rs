@@ -8,6 +8,7 @@ use sozu_command_lib::{
     proto::command::{AddCertificate, CertificateAndKey},
 };
 
+use super::document::DEFAULT_POSITION;
 use super::{
     convert::{Misfit, within},
     document::Step,
@@ -204,10 +205,7 @@ pub(super) fn tcp(
             ("method", file.method.is_some()),
             ("key", file.key.is_some()),
             ("tls_versions", !file.tls_versions.is_empty()),
-            (
-                "position",
-                file.position != sozu_command_lib::proto::command::RulePosition::default(),
-            ),
+            ("position", file.position != DEFAULT_POSITION),
             ("redirect", file.redirect.is_some()),
             ("redirect_scheme", file.redirect_scheme.is_some()),
             ("redirect_template", file.redirect_template.is_some()),

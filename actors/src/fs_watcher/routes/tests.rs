@@ -3,7 +3,7 @@ use std::{collections::BTreeMap, fs, sync::Arc};
 use proptest::prelude::*;
 use sozu_command_lib::{
     config::{ClusterConfig, ConfigBuilder, FileConfig},
-    proto::command::{Request, WorkerRequest, request::RequestType},
+    proto::command::{Request, RulePosition, WorkerRequest, request::RequestType},
 };
 
 use super::*;
@@ -73,7 +73,9 @@ fn by_sozu(text: &str) -> Vec<Request> {
         address = "0.0.0.0:9002"
         expect_proxy = true
     "#;
-    let file: FileConfig = ::toml::from_str(&format!("{listeners}\n{text}")).unwrap();
+    let mut file = with_positions(text);
+    file.extend(::toml::from_str::<::toml::Table>(listeners).unwrap());
+    let file: FileConfig = file.try_into().unwrap();
     let config = ConfigBuilder::new(file, "/nowhere/sozu.toml")
         .into_config()
         .unwrap();
@@ -82,6 +84,35 @@ fn by_sozu(text: &str) -> Vec<Request> {
         .values()
         .flat_map(|cluster| cluster.generate_requests().unwrap())
         .collect()
+}
+
+/// The text with our default of a frontend's position written out.
+fn with_positions(text: &str) -> ::toml::Table {
+    let mut root: ::toml::Table = ::toml::from_str(text).unwrap();
+    let clusters = root.get_mut("clusters").and_then(|it| it.as_table_mut());
+    for (_, cluster) in clusters.into_iter().flatten() {
+        let is_http = cluster.get("protocol").and_then(|it| it.as_str()) == Some("http");
+        let frontends = cluster
+            .get_mut("frontends")
+            .and_then(|it| it.as_array_mut());
+        for frontend in frontends.into_iter().flatten().filter(|_| is_http) {
+            let frontend = frontend.as_table_mut().unwrap();
+            frontend.entry("position").or_insert("TREE".into());
+        }
+    }
+    root
+}
+
+#[test]
+fn a_frontend_goes_into_the_tree_unless_it_says_otherwise() {
+    let text = "[clusters.a]\nprotocol = \"http\"\nbackends = []\nfrontends = [\n{ address = \"0.0.0.0:80\", hostname = \"tree.example\" },\n{ address = \"0.0.0.0:80\", hostname = \"pre.example\", position = \"PRE\" }]\n";
+    let clusters = super::document::parse(text).unwrap();
+    let positions: Vec<RulePosition> = clusters["a"]
+        .frontends
+        .iter()
+        .map(|frontend| frontend.position)
+        .collect();
+    assert_eq!(positions, [RulePosition::Tree, RulePosition::Pre]);
 }
 
 /// Every key of a cluster, a frontend and a backend that both sides accept.

@@ -58,7 +58,7 @@ fn a_damaged_file_is_kept_aside_and_an_empty_one_takes_its_place() {
     type Damage = fn(&Path);
     let table: [(&str, Damage); 5] = [
         ("garbage", |file| {
-            fs::write(file, vec![0xA5; 100_000]).unwrap()
+            fs::write(file, vec![0xA5; 100_000]).unwrap();
         }),
         ("truncated", |file| {
             let file = fs::OpenOptions::new().write(true).open(file).unwrap();
@@ -67,10 +67,10 @@ fn a_damaged_file_is_kept_aside_and_an_empty_one_takes_its_place() {
         }),
         ("the first page", |file| overwrite(file, 0)),
         ("a page of objects", |file| {
-            overwrite(file, root_page(file, "objects"))
+            overwrite(file, root_page(file, "objects"));
         }),
         ("a page of the log", |file| {
-            overwrite(file, root_page(file, "journal_tail"))
+            overwrite(file, root_page(file, "journal_tail"));
         }),
     ];
     for (what, damage) in table {
