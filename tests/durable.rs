@@ -385,7 +385,7 @@ fn a_full_exchange_directory_is_told_and_heals_by_itself() {
     for name in ["b", "c"] {
         write_route(&daemon, &sozu, name, &backend);
     }
-    told_of(&daemon, "state_keeper", &["free space"]);
+    told_of(&daemon, "state_keeper", &["No space left", "free space"]);
     assert_eq!(answer(&sozu, "a.example").0, 200);
     assert_eq!(daemon.fetch("/readyz").unwrap().status, 200);
     disk.free();
