@@ -227,7 +227,8 @@ fn a_newer_database_is_left_alone_and_both_numbers_are_told() {
 
 #[test]
 fn a_database_that_was_deleted_or_is_an_older_copy_ends_with_what_the_files_say() {
-    for restored in [false, true] {
+    // the last: after a crash, with the later file's log still beside it
+    for (restored, killed) in [(false, false), (false, true), (true, false), (true, true)] {
         let (sozu, mut daemon) = sozu_and_daemon();
         let backend = Backend::start("A").unwrap();
         for name in ["a", "b"] {
@@ -245,7 +246,11 @@ fn a_database_that_was_deleted_or_is_an_older_copy_ends_with_what_the_files_say(
         write_route(&daemon, &sozu, "c", &backend);
         holds(&sozu, &["a", "c"], &backend);
         all_well(&daemon);
-        daemon.terminate().unwrap();
+        if killed {
+            daemon.kill9().unwrap();
+        } else {
+            daemon.terminate().unwrap();
+        }
         if restored {
             fs::copy(&copy, database(&daemon)).unwrap();
         } else {
