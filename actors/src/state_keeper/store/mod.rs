@@ -23,6 +23,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use nix::fcntl::OFlag;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use self::directory::Turn;
@@ -113,6 +114,7 @@ impl Store {
             .create(true)
             .append(true)
             .mode(0o600)
+            .custom_flags(OFlag::O_NOFOLLOW.bits())
             .open(&path)
             .map_err(io)?;
         file.set_permissions(fs::Permissions::from_mode(0o600))
@@ -277,9 +279,12 @@ impl Store {
             "DELETE FROM objects WHERE stance = 'absent' AND at < ?1",
             [before(ABSENT_FOR)],
         )?;
+        // Written in this form it looks at no more rows than go, and those that are kept among them: a start waits for it.
         transaction.execute(
-            "DELETE FROM journal WHERE verdict NOT IN ('refused') AND verdict IS NOT NULL
-             AND (at < ?1 OR seq <= (SELECT max(seq) FROM journal) - ?2)",
+            "DELETE FROM journal WHERE verdict IS NOT NULL AND verdict <> 'refused' AND seq < max(
+             (SELECT max(seq) FROM journal) - ?2 + 1,
+             coalesce((SELECT seq FROM journal WHERE at >= ?1 ORDER BY seq LIMIT 1),
+             (SELECT max(seq) FROM journal) + 1))",
             params![before(self.limits.journal_keep), self.limits.journal_rows],
         )?;
         transaction.execute(
@@ -369,8 +374,8 @@ impl Store {
     fn removed_lately(&self, now: SystemTime) -> Result<HashMap<SourceName, usize>, StoreError> {
         let since = rows::millis(now.checked_sub(LATELY).unwrap_or(SystemTime::UNIX_EPOCH));
         let mut statement = self.connection.prepare(
-            "SELECT source, count(*) FROM journal
-             WHERE admission = 'conclusion' AND at >= ?1 GROUP BY source",
+            "SELECT source, (SELECT count(*) FROM journal WHERE journal.source = positions.source
+             AND at >= ?1 AND admission = 'conclusion') AS removed FROM positions WHERE removed > 0",
         )?;
         let rows = statement.query_map([since], |row| {
             let source: String = row.get(0)?;
