@@ -305,13 +305,27 @@ impl Tail {
         keys
     }
 
-    /// The last entry that turned `key`: the one that a refusal of the key refuses.
-    pub fn last_of(&self, key: &Key) -> Option<u64> {
+    /// The last entry that made this object, or nothing, be wanted of `key`: the one that a refusal
+    /// refuses. A later one on the key wants something else, and was not asked about.
+    pub fn last_to_want(&self, key: &Key, object: Option<&Object>) -> Option<u64> {
+        let wants = |turned: &Turned| {
+            let says = turned
+                .after
+                .as_ref()
+                .and_then(|says| says.object.as_deref());
+            turned.key == *key
+                && match (says, object) {
+                    (Some(says), Some(object)) => says.same(object),
+                    (None, None) => true,
+                    _ => false,
+                }
+        };
         self.entries
             .iter()
             .rev()
             .find(|folded| {
-                matches!(folded.provisional, Provisional::Sends { .. }) && folded.keys.contains(key)
+                matches!(folded.provisional, Provisional::Sends { .. })
+                    && folded.turned.iter().any(wants)
             })
             .map(|folded| folded.entry.seq)
     }

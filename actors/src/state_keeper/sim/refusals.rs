@@ -15,6 +15,38 @@ fn with_clusters() -> World {
     world
 }
 
+impl World {
+    /// Hands over changes of the bus, without waiting for what becomes of them.
+    fn hands_over(&mut self, first: u64, requests: &[Request]) {
+        let changes = requests.iter().zip(first..);
+        let changes = changes.map(|(request, entry)| BusChange {
+            position: place(entry),
+            request: Ok(request.clone()),
+            bytes: Arc::from([]),
+        });
+        let changes = Changes {
+            source: bus(),
+            changes: changes.collect(),
+        };
+        self.tell(Event::Changes { changes, reply: 0 });
+        while self.pending.front().is_some_and(is_no_request) {
+            let effect = self.pending.pop_front().unwrap();
+            self.step(effect);
+        }
+    }
+
+    /// Takes the batch that is about to be sent out of the line.
+    fn until_sent(&mut self) -> Effect {
+        let sent = self.pending.pop_front();
+        sent.filter(|effect| !is_no_request(effect))
+            .expect("a batch is sent")
+    }
+}
+
+fn is_no_request(effect: &Effect) -> bool {
+    !matches!(effect, Effect::Send(_))
+}
+
 #[test]
 fn what_was_refused_stays_refused_when_an_earlier_change_of_its_key_is() {
     let mut world = with_clusters();
@@ -50,4 +82,19 @@ fn a_removed_cluster_takes_no_later_frontend_along() {
         "applied",
     ];
     assert_eq!(world.verdicts()[2..], verdicts);
+}
+
+/// While a batch is on its way, a later change wants something else of the key: it was not asked
+/// about.
+#[test]
+fn a_refusal_is_about_what_was_sent_not_about_what_came_meanwhile() {
+    let mut world = with_clusters();
+    world.hands_over(2, &[bad("b", "bad/")]);
+    let sent = world.until_sent();
+    let remove = RequestType::RemoveCluster("b".to_owned()).into();
+    world.hands_over(3, &[remove]);
+    world.pending.push_front(sent);
+    world.rest();
+    assert_eq!(world.verdicts()[2..], ["refused", "applied"]);
+    world.sozu_holds(&[cluster("a")]);
 }
