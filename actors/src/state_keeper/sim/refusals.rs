@@ -98,3 +98,14 @@ fn a_refusal_is_about_what_was_sent_not_about_what_came_meanwhile() {
     assert_eq!(world.verdicts()[2..], ["refused", "applied"]);
     world.sozu_holds(&[cluster("a")]);
 }
+
+/// What an earlier life settled is told again: its acknowledgement may have been lost with it.
+#[test]
+fn after_a_start_everything_that_is_settled_may_be_acknowledged() {
+    let mut world = with_clusters();
+    assert_eq!(world.acknowledges(), Some(1));
+    world.dies();
+    world.rest();
+    world.subscribes(Some(1));
+    assert_eq!(world.acknowledges(), Some(1));
+}
