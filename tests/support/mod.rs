@@ -14,6 +14,7 @@
 )]
 
 mod audit;
+mod journal;
 
 use std::{fs, net::SocketAddr, time::Duration};
 
@@ -24,6 +25,7 @@ use sozu_command_lib::proto::command::{
 use testkit::{Backend, Daemon, SOON, Sozu, Tally, daemon::Builder, get, routes, wait_until};
 
 pub use audit::{Since, mutations_of};
+pub use journal::{Row, at_rest, journal, verdicts};
 
 /// Within this what others changed is found, at `interval = "1s"`: reading takes at most a hundredth of Sōzu's time,
 /// so that one read which a busy machine made slow puts the next one off.
