@@ -141,3 +141,18 @@ fn a_cluster_that_somebody_else_removed_comes_back() {
     assert_eq!(world.verdicts()[2..], ["applied"]);
     world.sozu_holds(&[cluster("a"), cluster("b"), backend("a", "a-0", 1)]);
 }
+
+/// No worker has to answer for what is no longer wanted, nor held.
+#[test]
+fn an_unproven_backend_that_is_removed_holds_up_nothing() {
+    let mut world = with_clusters();
+    world.fault = Some(Fault::RequestLost);
+    let added = backend("a", "a-0", 1);
+    world.hands_over(2, &[added.add()]);
+    let sent = world.until_sent();
+    world.hands_over(3, &[added.remove().unwrap()]);
+    world.pending.push_front(sent);
+    world.rest();
+    assert_eq!(world.verdicts()[2..], ["superseded", "applied"]);
+    world.sozu_holds(&[cluster("a"), cluster("b")]);
+}
