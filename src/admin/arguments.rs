@@ -115,6 +115,19 @@ pub(crate) enum Command {
     },
     /// Show the latest changes and what became of them
     Journal(Journal),
+    /// Send nothing to Sōzu for a while: changes are taken and wait
+    Pause {
+        /// How long, from 1s to 7d; it ends by itself
+        #[arg(long = "for", value_name = "DURATION", default_value = "1h", value_parser = humantime::parse_duration)]
+        lasts: Duration,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// End a pause: what waits is sent
+    Resume {
+        #[command(flatten)]
+        output: Output,
+    },
     /// Removals that wait for a person
     #[command(subcommand)]
     Holds(Holds),

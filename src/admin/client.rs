@@ -58,8 +58,22 @@ impl Client {
 
     /// To `/v1/…` with these segments.
     pub(super) fn post(&self, segments: &[&str]) -> Result<Value, ClientError> {
+        self.post_with(segments, &[])
+    }
+
+    /// To `/v1/…` with these segments and these values.
+    pub(super) fn post_with(
+        &self,
+        segments: &[&str],
+        values: &[(&str, &str)],
+    ) -> Result<Value, ClientError> {
         let segments: Vec<String> = segments.iter().map(|it| encoded(it)).collect();
-        self.ask("POST", &format!("/v1/{}", segments.join("/")))
+        let values = values.iter();
+        let values: Vec<String> = values
+            .map(|(name, value)| format!("{name}={}", encoded(value)))
+            .collect();
+        let path = format!("/v1/{}?{}", segments.join("/"), values.join("&"));
+        self.ask("POST", path.trim_end_matches('?'))
     }
 
     fn ask(&self, method: &str, path: &str) -> Result<Value, ClientError> {

@@ -46,6 +46,15 @@ fn answer(command: &Command, client: &Client) -> Result<Exit, ClientError> {
             let lines = client.get(&journal.path())?;
             Ok(printed(journal.output, &lines, show::journal))
         }
+        Command::Pause { lasts, output } => {
+            let lasts = humantime::format_duration(*lasts).to_string();
+            let paused = client.post_with(&["pause"], &[("for", &lasts)])?;
+            Ok(printed(*output, &paused, show::paused))
+        }
+        Command::Resume { output } => {
+            let resumed = client.post(&["resume"])?;
+            Ok(printed(*output, &resumed, show::resumed))
+        }
         Command::Holds(holds) => about_holds(holds, client),
         Command::Orphans(orphans) => about_orphans(orphans, client),
     }

@@ -12,7 +12,7 @@
 //! [`guard`], [`desired`], [`log`], [`held`], [`plan`], [`gate`], [`answer`], [`verdict`]: the
 //! rules, one in each file. Then [`events`] and [`keeper`] with its parts: `intake` and `orders`
 //! (what sources send), `outcome` and `reading` (what Sōzu says), `settling` (what is final),
-//! [`operator`] (what a person orders), `reporting`. Then the shell: [`store`], `actor`, `persons`,
+//! [`operator`] (what a person orders), `pause`, `reporting`. Then the shell: [`store`], `actor`, `persons`,
 //! `journalist`. Only the shell knows actix and SQLite.
 
 mod actor;
@@ -37,6 +37,7 @@ pub mod log;
 pub mod operator;
 mod orders;
 mod outcome;
+mod pause;
 mod persons;
 pub mod plan;
 pub mod policy;

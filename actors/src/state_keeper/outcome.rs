@@ -211,6 +211,6 @@ impl Keeper {
     pub(super) fn back_off(&mut self, now: Now) {
         let pause = Duration::from_millis(100).saturating_mul(1 << self.tries.min(6));
         self.tries += 1;
-        self.pause_until = now.at + pause;
+        self.wait_until = now.at + pause;
     }
 }

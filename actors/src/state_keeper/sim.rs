@@ -18,7 +18,7 @@ use super::{
     declared::Declaration,
     events::{Acceptance, Effect, Event, Loaded, Mark, Now, Settings},
     examples::{HTTP, TCP, backend, cluster, http},
-    gate::Mode,
+    gate::{Mode, Pause},
     guard::Bounds,
     held::sort_records,
     keeper::Keeper,
@@ -54,6 +54,7 @@ struct Disk {
     positions: HashMap<SourceName, Position>,
     caught_up: HashSet<SourceName>,
     complete_life: Option<Arc<str>>,
+    pause: Option<Pause>,
     full: bool,
 }
 
@@ -75,6 +76,7 @@ impl Disk {
             positions: self.positions.clone(),
             caught_up: self.caught_up.clone(),
             complete_life: self.complete_life.clone(),
+            pause: self.pause,
             removed_lately: HashMap::new(),
         }
     }
@@ -311,6 +313,17 @@ impl World {
                 self.disk.journal.extend(open);
                 Event::OrderAppended(Ok(()))
             }
+            Effect::KeepPause { reply, .. } if self.disk.full => Event::PauseKept {
+                reply,
+                result: Err("no space left".to_owned()),
+            },
+            Effect::KeepPause { pause, reply } => {
+                self.disk.pause = pause;
+                Event::PauseKept {
+                    reply,
+                    result: Ok(()),
+                }
+            }
             Effect::Answer(_, answer) => {
                 self.answers.push(answer);
                 return None;
@@ -329,7 +342,10 @@ impl World {
                 self.replies.push(result);
                 return None;
             }
-            Effect::GoOn(..) | Effect::Redelivered(..) | Effect::Restored { .. } => return None,
+            Effect::GoOn(..)
+            | Effect::Redelivered(..)
+            | Effect::Restored { .. }
+            | Effect::PauseEnded(_) => return None,
         })
     }
 
@@ -511,6 +527,7 @@ fn hold(state: &mut ConfigState, objects: &[Object]) {
 }
 
 mod orders;
+mod pauses;
 
 #[test]
 fn a_route_is_added_changed_and_removed() {
