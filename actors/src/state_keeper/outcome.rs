@@ -123,7 +123,7 @@ impl Keeper {
             if !step.key.kind().is_frontend() {
                 self.belief.learn(&step.key, step.to.clone());
             } else if self.doubts.ever.contains(&step.key) {
-                tracing::error!(kind = %step.key.kind(), key = %step.key, error = words, "Sōzu's workers differ from its main process; replace them one by one with `sozu worker upgrade`.");
+                tracing::error!(kind = %step.key.kind(), key = %step.key, error = words, "Sōzu's workers differ from its main process; replace them one by one with `sozu upgrade --worker ID`.");
                 self.belief.learn(&step.key, None);
                 self.doubts.divergent.insert(step.key.clone());
                 continue;
