@@ -5,25 +5,10 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand};
 
 use super::client::encoded;
-
-/// How it is printed.
-#[derive(Clone, Copy, Debug, Args)]
-pub(crate) struct Output {
-    /// How it is printed
-    #[arg(short, long, value_enum, default_value_t = Form::Text)]
-    pub(super) output: Form,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Form {
-    /// For people
-    Text,
-    /// For programs
-    Json,
-}
+use crate::output::Output;
 
 /// A removal is confirmed.
 #[derive(Clone, Copy, Debug, Args)]

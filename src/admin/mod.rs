@@ -10,11 +10,14 @@ use std::io::{self, BufRead, IsTerminal, Write};
 use serde_json::Value;
 
 pub(crate) use self::arguments::Command;
-use self::{
-    arguments::{Confirmed, Form, Holds, Orphans, Output},
-    client::{Client, ClientError},
+use self::arguments::{Confirmed, Holds, Orphans};
+pub(crate) use self::client::{Client, ClientError, parse};
+use crate::{
+    cli::print,
+    config::Config,
+    exit::Exit,
+    output::{Form, Output},
 };
-use crate::{cli::print, config::Config, exit::Exit};
 
 /// Does what the command says, with the daemon of this configuration.
 pub(crate) fn run(command: &Command, config: &Config) -> Exit {
