@@ -21,6 +21,7 @@ use super::{
     held::Belief,
     intake::{Taking, Word},
     key::{Key, Object},
+    listing::Taken,
     log::{Entry, Tail},
     operator,
     orders::Bus,
@@ -66,6 +67,7 @@ pub(super) struct Appending {
     pub mark: Mark,
     pub entries: Vec<Arc<Entry>>,
     pub removals: usize,
+    pub taken: Taken,
     pub reply: u64,
 }
 
@@ -112,7 +114,8 @@ pub struct Keeper {
     pub(super) foreign: HashSet<Key>,
     pub(super) shadowed: BTreeMap<SourceName, BTreeMap<Key, String>>,
     pub(super) refused: HashMap<(SourceName, Key), RefusedObject>,
-    pub(super) without_key: BTreeMap<SourceName, Vec<String>>,
+    /// The files of each directory as they were last taken.
+    pub(super) taken: HashMap<SourceName, Taken>,
     pub(super) histories: HashMap<SourceName, History>,
     pub(super) devices: HashMap<SourceName, u64>,
     pub(super) positions: HashMap<SourceName, Position>,
@@ -165,7 +168,7 @@ impl Keeper {
             foreign: HashSet::new(),
             shadowed: BTreeMap::new(),
             refused: HashMap::new(),
-            without_key: BTreeMap::new(),
+            taken: HashMap::new(),
             histories: HashMap::new(),
             devices: loaded.devices,
             positions: loaded.positions,

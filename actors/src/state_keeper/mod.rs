@@ -25,7 +25,7 @@ pub mod desired;
 pub mod effects;
 pub mod events;
 #[cfg(test)]
-mod examples;
+pub(crate) mod examples;
 pub mod gate;
 pub mod guard;
 pub mod held;

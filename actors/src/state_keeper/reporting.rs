@@ -211,7 +211,6 @@ impl Keeper {
                     refused.reason
                 )
             })
-            .chain(self.without_key.get(source).into_iter().flatten().cloned())
             .collect();
         refusals.sort();
         refusals

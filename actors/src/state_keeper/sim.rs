@@ -17,7 +17,7 @@ use super::{
     answer::Outcome,
     declared::Declaration,
     events::{Acceptance, Effect, Event, Loaded, Mark, Now, Settings},
-    examples::{HTTP, TCP, backend, cluster, http},
+    examples::{HTTP, TCP, backend, cluster, http, keyed},
     gate::Mode,
     guard::Bounds,
     held::sort_records,
@@ -379,7 +379,7 @@ impl World {
         let files = files.iter().map(|(path, content)| ListedFile {
             path: Arc::new((*path).into()),
             content: match content {
-                Some(objects) => FileContent::Objects(Arc::new(objects.to_vec())),
+                Some(objects) => FileContent::Objects(keyed(objects)),
                 None => FileContent::Unreadable("broken".to_owned()),
             },
         });
