@@ -4,12 +4,13 @@ use std::{
     io,
     net::{SocketAddr, TcpListener},
     panic::{self, AssertUnwindSafe},
+    time::Duration,
 };
 
 use actors::admin_server::socket::{self, SocketError};
 use sozu_socket::LockError;
 use supervisors::Exit as Ended;
-use tokio::sync::watch;
+use tokio::{sync::watch, time::timeout};
 use tracing::{error, info, warn};
 
 use crate::{
@@ -19,6 +20,9 @@ use crate::{
     signals::{self, Cause},
     tree::{self, Directories},
 };
+
+/// How long the last write may take at the end.
+const CLOSES_WITHIN: Duration = Duration::from_secs(5);
 
 /// Why the daemon did not start.
 #[derive(Debug, thiserror::Error)]
@@ -77,9 +81,16 @@ fn start(config: &Config) -> Result<Exit, StartError> {
     );
     let system = actix::System::new();
     let ended = system.block_on(async move {
-        tree::build(config, directories, listener)
+        let state = directories.state();
+        let ended = tree::build(config, directories, listener)
             .run(stopped(stop))
-            .await
+            .await;
+        if let Some(state) = state
+            && timeout(CLOSES_WITHIN, state.closed()).await.is_err()
+        {
+            warn!("The database was not closed in time: its file is not complete without the -wal file beside it.");
+        }
+        ended
     });
     // The process ends now. Dropping the runtime would wait for threads that may hang in a file
     // system that does not answer.

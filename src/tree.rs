@@ -123,6 +123,11 @@ impl Directories {
         let state = Some(Arc::new(state));
         Ok(Self { state, pool })
     }
+
+    /// The state directory, where there is a source.
+    pub fn state(&self) -> Option<Arc<StateDirectory>> {
+        self.state.clone()
+    }
 }
 
 fn has_sources(config: &Config) -> bool {

@@ -45,36 +45,6 @@ fn a_stop_in_the_middle_of_a_batch_leaves_nothing_either() {
 }
 
 #[test]
-fn a_second_daemon_on_the_same_state_directory_says_who_holds_it() {
-    let (sozu, first) = sozu_and_daemon();
-    let backend = Backend::start("A").unwrap();
-    write_route(&first, &sozu, "a", &backend);
-    served(&sozu, "a.example", "A");
-
-    let state_directory = first.state_directory();
-    let mut second = daemon(&sozu)
-        .env(
-            "SOZU_MANAGER__STATE_DIRECTORY",
-            state_directory.to_str().unwrap(),
-        )
-        .prepare()
-        .unwrap();
-    write_route(&second, &sozu, "b", &backend);
-    second.start().unwrap();
-    let pid = second.pid().unwrap();
-    let status = second.wait_exit(2 * SOON).unwrap();
-    assert_eq!(status.code(), Some(1));
-    let log = second.log();
-    let holder = format!("in use by process {}", first.pid().unwrap());
-    assert!(log.contains(&holder), "{log}");
-    assert!(log.contains(state_directory.to_str().unwrap()), "{log}");
-    let sent = mutations_of(pid, &sozu, &Since::START);
-    assert_eq!(sent, Vec::<String>::new());
-    assert_eq!(answer(&sozu, "b.example").0, 404);
-    all_well(&first);
-}
-
-#[test]
 fn in_mode_observe_nothing_is_sent() {
     let sozu = Sozu::start().unwrap();
     let (a, b) = (Backend::start("A").unwrap(), Backend::start("B").unwrap());

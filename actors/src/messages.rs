@@ -10,7 +10,7 @@ use serde::Serialize;
 use sozu_command_lib::proto::command::Request;
 use sozu_socket::{Answer, BulkAnswer, ExchangeError, SavedState};
 
-use crate::state_keeper::key::Object;
+use crate::state_keeper::key::Keyed;
 
 /// A source's name as in the configuration: bare (`local`), unique over all kinds of sources.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -60,7 +60,7 @@ pub struct ListedFile {
 #[derive(Clone, Debug)]
 pub enum FileContent {
     /// What it declares. Shared, so that an unchanged file is not copied at each listing.
-    Objects(Arc<Vec<Object>>),
+    Objects(Arc<Vec<Keyed>>),
     /// It is there but cannot be read or understood, and stands for what it last gave. With the
     /// reason, as the watcher shows it.
     Unreadable(String),

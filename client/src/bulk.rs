@@ -1,6 +1,6 @@
 //! `LoadState`: many requests as one file, which Sōzu's main process opens itself.
 
-use std::io::{BufWriter, Write};
+use std::io::{self, BufWriter, Write};
 
 use sozu_command_lib::proto::command::{Request, Response, WorkerRequest, request::RequestType};
 
@@ -49,8 +49,18 @@ fn written(
     limit: usize,
 ) -> Result<ExchangeFile, ExchangeError> {
     let mut made = directory.create(Purpose::Load).map_err(not_sent)?;
-    let failed =
-        |error| ExchangeError::NotSent(format!("writing {} failed: {error}", made.path_in_sozu));
+    let failed = |error: io::Error| {
+        let remedy = match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                "; free space where the exchange directory lies"
+            }
+            _ => "",
+        };
+        ExchangeError::NotSent(format!(
+            "writing {} failed: {error}{remedy}",
+            made.path_in_sozu
+        ))
+    };
     let mut writer = BufWriter::new(&made.file);
     for (number, request) in requests.into_iter().enumerate() {
         let record = record(number, request).map_err(not_sent)?;
@@ -88,19 +98,22 @@ fn skipped(answer: &Answer) -> usize {
     answer.processing.iter().filter_map(count).sum()
 }
 
-/// A file that Sōzu cannot open changed nothing: that is a matter of the directory, not of the requests.
-///
-/// `LoadState` says `Cannot find file` or `Cannot open file`, `SaveState` `Cannot create file`, with the system's words
+/// What Sōzu says of a file, followed by the system's words: the first two for `LoadState`, the others for `SaveState`
 /// (sozu 2.3.3, `requests.rs`).
+const SOZU_CANNOT: [&str; 4] = [
+    "Cannot find file",
+    "Cannot open file",
+    "Cannot create file",
+    "Failed writing state to file",
+];
+
+/// A file that Sōzu cannot use changed nothing: that is a matter of the directory, not of the requests.
 pub(crate) fn sozu_cannot_open(error: ExchangeError) -> ExchangeError {
     let ExchangeError::Refused(refusal) = error else {
         return error;
     };
     let said = &refusal.message;
-    if !["Cannot find file", "Cannot open file", "Cannot create file"]
-        .iter()
-        .any(|words| said.starts_with(words))
-    {
+    if !SOZU_CANNOT.iter().any(|words| said.starts_with(words)) {
         return ExchangeError::Refused(refusal);
     }
     let remedy = if said.contains("ermission denied") {
@@ -109,6 +122,8 @@ pub(crate) fn sozu_cannot_open(error: ExchangeError) -> ExchangeError {
     } else if said.starts_with("Cannot find file") || said.contains("No such file") {
         "it must see the same exchange directory (no PrivateTmp); if it lives in another container, set \
          exchange_directory_in_sozu"
+    } else if said.contains("No space left") || said.contains("quota exceeded") {
+        "free space where the exchange directory lies"
     } else {
         "look at the exchange directory"
     };
@@ -209,6 +224,8 @@ mod tests {
             judge("Cannot open file at path /x: no"),
             ExchangeError::NotSent(_)
         ));
+        let full = judge("Failed writing state to file: No space left on device (os error 28)");
+        assert!(matches!(&full, ExchangeError::NotSent(why) if why.contains("free space")));
         assert!(matches!(
             judge("loading state: 1 ok messages"),
             ExchangeError::Refused(_)

@@ -14,7 +14,7 @@ use super::{
     problem::{Fault, Problem},
     routes::{self, NamedFiles, Resolved, claims},
 };
-use crate::state_keeper::{key::Object, report::Listeners};
+use crate::state_keeper::{key::Keyed, report::Listeners};
 
 /// What is wrong in the routes files of a directory, one line each:
 /// `FILE:LINE:COLUMN: what is wrong; what to do`.
@@ -43,7 +43,7 @@ pub fn check(directory: &Path) -> Result<Vec<String>, String> {
     Ok(problems.iter().map(ToString::to_string).collect())
 }
 
-fn objects(path: &Path) -> Result<Vec<Object>, Fault> {
+fn objects(path: &Path) -> Result<Vec<Keyed>, Fault> {
     let bytes = match file::read(path) {
         Ok(bytes) => bytes,
         // It was removed since it was listed, and declares nothing.

@@ -39,6 +39,9 @@ use crate::{
 
 /// How long the pool is waited for beyond its own deadlines: it always answers, unless it dies.
 const POOL_DEADLINE: Duration = Duration::from_mins(10);
+/// With more than so many keys under way, a snapshot is made only now and then: it counts them all.
+const FLOOD: usize = 1000;
+const BETWEEN_REPORTS: Duration = Duration::from_millis(200);
 /// How long a database that cannot be opened is left before the next try.
 const OPEN_AGAIN: Duration = Duration::from_secs(1);
 
@@ -63,6 +66,8 @@ pub struct StateKeeper {
     next_reply: u64,
     tick: Option<SpawnHandle>,
     database_bytes: u64,
+    /// When the last snapshot was made.
+    published: Duration,
     journalist: Journalist,
 }
 
@@ -87,6 +92,7 @@ impl StateKeeper {
             next_reply: 0,
             tick: None,
             database_bytes: 0,
+            published: Duration::ZERO,
             journalist: Journalist::default(),
         }
     }
@@ -300,6 +306,11 @@ impl StateKeeper {
         let Some((rules, _)) = &self.open else {
             return;
         };
+        let is_flood = rules.waiting() > FLOOD;
+        if is_flood && now.at < self.published + BETWEEN_REPORTS {
+            return;
+        }
+        self.published = now.at;
         let mut report = rules.report(now);
         report.database_bytes = self.database_bytes;
         let word = rules.word(now);

@@ -155,14 +155,14 @@ pub enum Effect {
     /// Write entries to the log, in one transaction, before anything of them is sent.
     Append {
         /// The entries.
-        entries: Vec<Entry>,
+        entries: Vec<Arc<Entry>>,
         /// Whose they are.
         source: SourceName,
         /// The source's place.
         mark: Mark,
     },
     /// Write a person's order to the log, in one transaction, before anything of it is sent.
-    AppendOrder(Vec<Entry>),
+    AppendOrder(Vec<Arc<Entry>>),
     /// Write that there is a pause, or none.
     KeepPause {
         /// The pause.

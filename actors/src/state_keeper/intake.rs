@@ -10,10 +10,12 @@ use super::{
     guard,
     keeper::{Appending, Keeper, RefusedObject},
     key::{Key, Kind, Object},
-    listing::{self, Changes},
+    listing::{self, Changes, Taken},
     log::{Admission, Entry},
 };
-use crate::messages::{Changes as BusChanges, DeclareError, Declared, Listing, SourceName};
+use crate::messages::{
+    Changes as BusChanges, DeclareError, Declared, FileContent, Listing, SourceName,
+};
 
 /// What a source sent.
 pub(super) enum Word {
@@ -43,7 +45,11 @@ impl Keeper {
                 effects.push(Effect::Reply(taking.reply, Err(why_not)));
                 continue;
             }
-            if !taking.asked_again && self.lacks_a_listener(&taking.word) {
+            let changes = match &taking.word {
+                Word::Listing(listing) => self.changes(listing),
+                Word::Changes(_) => Changes::default(),
+            };
+            if !taking.asked_again && self.lacks_a_listener(&taking.word, &changes) {
                 // One may have been added: Sōzu is asked once more before anything is refused.
                 self.must_read = true;
                 taking.asked_again = true;
@@ -54,10 +60,26 @@ impl Keeper {
                 return;
             }
             match taking.word {
-                Word::Listing(listing) => self.take_listing(now, &listing, taking.reply, effects),
+                Word::Listing(listing) => {
+                    self.take_listing(now, &listing, &changes, taking.reply, effects);
+                }
                 Word::Changes(changes) => self.take_changes(now, changes, taking.reply, effects),
             }
         }
+    }
+
+    /// Compares a listing with what its source declared. A source of which something was refused is
+    /// compared whole: that is tried again when something else has changed.
+    fn changes(&self, listing: &Listing) -> Changes {
+        let source = &listing.source;
+        let nothing = Taken::new();
+        let whole = self.refused.keys().any(|(name, _)| name == source);
+        let taken = self
+            .taken
+            .get(source)
+            .filter(|_| !whole)
+            .unwrap_or(&nothing);
+        listing::changes(listing, self.desired.declared(), taken)
     }
 
     pub(super) fn is_here(&self) -> bool {
@@ -82,14 +104,13 @@ impl Keeper {
         self.must_read || (self.dirty.len() > UNSETTLED && !catches_up)
     }
 
-    fn lacks_a_listener(&self, word: &Word) -> bool {
+    fn lacks_a_listener(&self, word: &Word, changes: &Changes) -> bool {
         let lacks = |source: &SourceName, key: &Key, object: &Object| {
             !self.was_refused(source, key, object)
                 && matches!(self.admit(object), Err(Refusal::NoListener(_)))
         };
         match word {
             Word::Listing(listing) => {
-                let changes = listing::changes(listing, self.desired.declared());
                 let mut set = changes.set.iter();
                 set.any(|(key, object, _)| lacks(&listing.source, key, object))
             }
@@ -118,9 +139,15 @@ impl Keeper {
         })
     }
 
-    fn take_listing(&mut self, now: Now, listing: &Listing, reply: u64, effects: &mut Vec<Effect>) {
+    fn take_listing(
+        &mut self,
+        now: Now,
+        listing: &Listing,
+        changes: &Changes,
+        reply: u64,
+        effects: &mut Vec<Effect>,
+    ) {
         let source = &listing.source;
-        let changes = listing::changes(listing, self.desired.declared());
         let moved = self
             .devices
             .get(source)
@@ -135,16 +162,21 @@ impl Keeper {
             return;
         }
         let mut entries = Vec::new();
-        self.judge_objects(now, source, &changes, &mut entries);
-        let removals = self.judge_removals(now, source, &changes, &mut entries);
+        self.judge_objects(now, source, changes, &mut entries);
+        let removals = self.judge_removals(now, source, changes, &mut entries);
         let device_known = self.devices.get(source) == Some(&listing.device);
         if entries.is_empty() && device_known {
             self.unspoken.remove(source);
+            self.taken.insert(source.clone(), files(listing));
             effects.push(Effect::Reply(reply, Ok(Declared { changes: 0 })));
             return;
         }
         let mark = Mark::Device(listing.device);
-        self.append(source.clone(), mark, entries, removals, reply, effects);
+        self.append(source.clone(), mark, entries, reply, effects);
+        if let Some(appending) = &mut self.appending {
+            appending.removals = removals;
+            appending.taken = files(listing);
+        }
     }
 
     /// Has entries written to the log.
@@ -153,10 +185,10 @@ impl Keeper {
         source: SourceName,
         mark: Mark,
         entries: Vec<Entry>,
-        removals: usize,
         reply: u64,
         effects: &mut Vec<Effect>,
     ) {
+        let entries: Vec<Arc<Entry>> = entries.into_iter().map(Arc::new).collect();
         effects.push(Effect::Append {
             entries: entries.clone(),
             source: source.clone(),
@@ -166,7 +198,8 @@ impl Keeper {
             source,
             mark,
             entries,
-            removals,
+            removals: 0,
+            taken: Taken::new(),
             reply,
         });
     }
@@ -178,13 +211,6 @@ impl Keeper {
         changes: &Changes,
         entries: &mut Vec<Entry>,
     ) {
-        let keyless = changes.keyless.iter();
-        self.without_key.insert(
-            source.clone(),
-            keyless
-                .map(|(file, error)| format!("{}: {error}", file.display()))
-                .collect(),
-        );
         // What the listing says no more, or says differently, is no longer refused.
         let still: std::collections::HashSet<&Key> =
             changes.set.iter().map(|(key, ..)| key).collect();
@@ -321,7 +347,8 @@ impl Keeper {
                 history.removed(now.at, appending.removals);
                 match appending.mark {
                     Mark::Device(device) => {
-                        self.devices.insert(appending.source, device);
+                        self.devices.insert(appending.source.clone(), device);
+                        self.taken.insert(appending.source, appending.taken);
                     }
                     Mark::Position(position) => {
                         self.positions.insert(appending.source, position);
@@ -364,4 +391,13 @@ impl Keeper {
             };
         }
     }
+}
+
+/// The files of a listing that could be read.
+fn files(listing: &Listing) -> Taken {
+    let readable = listing.files.iter().filter_map(|file| match &file.content {
+        FileContent::Objects(objects) => Some((file.path.clone(), objects.clone())),
+        FileContent::Unreadable(_) => None,
+    });
+    readable.collect()
 }

@@ -10,7 +10,6 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use sozu_command_lib::proto::command::Request;
 use sozu_socket::{Life, Sozu};
 
 use super::{
@@ -22,12 +21,14 @@ use super::{
     held::Belief,
     intake::{Taking, Word},
     key::{Key, Object},
+    listing::Taken,
     log::{Entry, Tail},
     operator,
     orders::Bus,
     pause::Pausing,
-    plan::{self, Need, Step},
+    plan::Step,
     report::Listeners,
+    sending,
 };
 use crate::messages::{DeclareError, Position, SourceName};
 
@@ -35,9 +36,6 @@ use crate::messages::{DeclareError, Position, SourceName};
 const FIRST_WORD: Duration = Duration::from_secs(10);
 /// Time passes for the keeper at least this often.
 const TURN: Duration = Duration::from_secs(1);
-/// Steps in one batch: what Sōzu loads fastest lies between 5,000 and 20,000.
-const BATCH: usize = 10_000;
-
 /// What is under way with Sōzu.
 #[derive(Debug)]
 pub(super) enum Doing {
@@ -68,8 +66,9 @@ pub(super) enum Accepting {
 pub(super) struct Appending {
     pub source: SourceName,
     pub mark: Mark,
-    pub entries: Vec<Entry>,
+    pub entries: Vec<Arc<Entry>>,
     pub removals: usize,
+    pub taken: Taken,
     pub reply: u64,
 }
 
@@ -108,13 +107,16 @@ pub struct Keeper {
     pub(super) listeners: Option<Arc<Listeners>>,
     pub(super) dirty: HashSet<Key>,
     pub(super) in_flight: HashSet<Key>,
+    /// Dirty keys in the order in which they are sent, and whether each goes.
+    pub(super) queue: VecDeque<(Key, bool)>,
     pub(super) doubts: Doubts,
     /// What cannot be sent just now, and why.
     pub(super) unservable: BTreeMap<Key, String>,
     pub(super) foreign: HashSet<Key>,
     pub(super) shadowed: BTreeMap<SourceName, BTreeMap<Key, String>>,
     pub(super) refused: HashMap<(SourceName, Key), RefusedObject>,
-    pub(super) without_key: BTreeMap<SourceName, Vec<String>>,
+    /// The files of each directory as they were last taken.
+    pub(super) taken: HashMap<SourceName, Taken>,
     pub(super) histories: HashMap<SourceName, History>,
     pub(super) devices: HashMap<SourceName, u64>,
     pub(super) positions: HashMap<SourceName, Position>,
@@ -164,12 +166,13 @@ impl Keeper {
             listeners: None,
             dirty: HashSet::new(),
             in_flight: HashSet::new(),
+            queue: VecDeque::new(),
             doubts: Doubts::default(),
             unservable: BTreeMap::new(),
             foreign: HashSet::new(),
             shadowed: BTreeMap::new(),
             refused: HashMap::new(),
-            without_key: BTreeMap::new(),
+            taken: HashMap::new(),
             histories: HashMap::new(),
             devices: loaded.devices,
             positions: loaded.positions,
@@ -229,8 +232,9 @@ impl Keeper {
             self.look_for_shadows(&key);
         }
         if !tail.is_empty() {
-            self.fence_ends = now.at + self.longest(BATCH);
+            self.fence_ends = now.at + self.longest(sending::BATCH);
         }
+        let tail: Vec<Arc<Entry>> = tail.into_iter().map(Arc::new).collect();
         self.remember_taken(&tail);
         for entry in tail {
             self.fold(entry);
@@ -355,85 +359,8 @@ impl Keeper {
         }
     }
 
-    fn send_next(&mut self, effects: &mut Vec<Effect>) {
-        let mut steps = self.needed_steps();
-        plan::order(&mut steps);
-        let steps = self.leading_batch(steps);
-        if steps.is_empty() {
-            return;
-        }
-        for step in &steps {
-            self.dirty.remove(&step.key);
-            self.in_flight.insert(step.key.clone());
-        }
-        let requests: Vec<Request> = steps
-            .iter()
-            .flat_map(|step| step.requests.clone())
-            .collect();
-        self.doing = Doing::Sending {
-            steps,
-            requests: requests.len(),
-            life: self.life.clone(),
-        };
-        effects.push(Effect::Send(requests));
-    }
-
-    /// What the dirty keys need. Those that need nothing are clean.
-    fn needed_steps(&mut self) -> Vec<Step> {
-        let mut steps = Vec::new();
-        for key in std::mem::take(&mut self.dirty) {
-            let wanted = self.desired.declared().wanted(&key);
-            let unproven = self.doubts.unproven.contains(&key);
-            match plan::need(&key, &wanted, &self.belief.held(&key), unproven) {
-                Need::Nothing => {
-                    self.doubts.unproven.remove(&key);
-                    self.doubts.suspects.remove(&key);
-                    self.doubts.unanswered.remove(&key);
-                    self.unservable.remove(&key);
-                }
-                Need::Read => {
-                    self.must_read = true;
-                    self.dirty.insert(key);
-                }
-                Need::Unservable(why) => {
-                    self.unservable.insert(key, why.to_owned());
-                }
-                Need::Send(_) if self.doubts.divergent.contains(&key) => {}
-                Need::Send(_) if self.is_history(&key) => {
-                    self.dirty.insert(key);
-                }
-                Need::Send(step) => {
-                    self.unservable.remove(&key);
-                    self.dirty.insert(key);
-                    steps.push(step);
-                }
-            }
-        }
-        steps
-    }
-
-    /// The first steps, in batches as small as the suspects among them ask for.
-    fn leading_batch(&self, steps: Vec<Step>) -> Vec<Step> {
-        let mut limit = BATCH;
-        let mut batch = Vec::new();
-        for step in steps {
-            limit = limit.min(
-                self.doubts
-                    .suspects
-                    .get(&step.key)
-                    .copied()
-                    .unwrap_or(BATCH),
-            );
-            if !batch.is_empty() && batch.len() >= limit {
-                break;
-            }
-            batch.push(step);
-        }
-        batch
-    }
-
     /// Folds an entry that is on disk.
-    pub(super) fn fold(&mut self, entry: Entry) {
+    pub(super) fn fold(&mut self, entry: Arc<Entry>) {
         let keys = self.tail.fold(entry, &mut self.desired, &self.belief);
         self.mark(keys);
     }

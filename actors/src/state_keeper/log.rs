@@ -82,13 +82,15 @@ pub struct Entry {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Folded {
     /// The entry.
-    pub entry: Entry,
+    pub entry: Arc<Entry>,
     /// The keys that it touches.
     pub keys: Vec<Key>,
     /// What it turned, in order.
     pub turned: Vec<Turned>,
     /// What folding says of it.
     pub provisional: Provisional,
+    /// Its place among all folds. Entries that were folded again have a later one.
+    pub nth: u64,
 }
 
 /// One declaration that an entry turned.
@@ -148,6 +150,9 @@ impl Folded {
 #[derive(Default)]
 pub struct Tail {
     entries: VecDeque<Folded>,
+    folds: u64,
+    /// The last fold that touched a key.
+    last: HashMap<Key, u64>,
 }
 
 impl Tail {
@@ -163,9 +168,9 @@ impl Tail {
 
     /// Folds an entry and appends it, and then what was parked for a cluster that it brings.
     /// Returns the keys of which something else may be wanted now.
-    pub fn fold(&mut self, entry: Entry, desired: &mut Desired, belief: &Belief) -> Vec<Key> {
+    pub fn fold(&mut self, entry: Arc<Entry>, desired: &mut Desired, belief: &Belief) -> Vec<Key> {
         self.end_parked(&entry);
-        let folded = fold(entry, desired, belief);
+        let folded = self.enter(fold(entry, desired, belief));
         let mut keys: Vec<Key> = folded
             .turned
             .iter()
@@ -187,6 +192,31 @@ impl Tail {
         keys
     }
 
+    fn enter(&mut self, mut folded: Folded) -> Folded {
+        self.folds += 1;
+        folded.nth = self.folds;
+        self.remember(&folded);
+        folded
+    }
+
+    /// What was refused overtakes nothing.
+    fn remember(&mut self, folded: &Folded) {
+        if matches!(folded.provisional, Provisional::Final(Verdict::Refused(_))) {
+            return;
+        }
+        for key in &folded.keys {
+            self.last.insert(key.clone(), folded.nth);
+        }
+    }
+
+    /// Whether later entries touch every key of this one.
+    pub fn is_overtaken(&self, folded: &Folded) -> bool {
+        folded
+            .keys
+            .iter()
+            .all(|key| self.last.get(key) > Some(&folded.nth))
+    }
+
     /// What waits for a cluster ends with an order to remove the cluster.
     fn end_parked(&mut self, entry: &Entry) {
         let Some(RequestType::RemoveCluster(id)) = &entry.request.request_type else {
@@ -200,7 +230,7 @@ impl Tail {
     }
 
     /// Takes out what is parked for the cluster, unless a later change of its key ended it.
-    fn unpark(&mut self, cluster: &str) -> Vec<Entry> {
+    fn unpark(&mut self, cluster: &str) -> Vec<Arc<Entry>> {
         if !self.entries.iter().any(Folded::is_parked) {
             return Vec::new();
         }
@@ -236,6 +266,12 @@ impl Tail {
             return Vec::new();
         };
         let again: Vec<Folded> = self.entries.drain(first..).collect();
+        self.last.clear();
+        let before = std::mem::take(&mut self.entries);
+        for folded in &before {
+            self.remember(folded);
+        }
+        self.entries = before;
         let mut keys = Vec::new();
         for folded in again.iter().rev() {
             for turned in folded.turned.iter().rev() {
@@ -245,11 +281,14 @@ impl Tail {
         }
         for folded in again {
             match refused.get(&folded.entry.seq) {
-                Some(reason) => self.entries.push_back(Folded {
-                    turned: Vec::new(),
-                    provisional: Provisional::Final(Verdict::Refused(reason.clone())),
-                    ..folded
-                }),
+                Some(reason) => {
+                    let folded = self.enter(Folded {
+                        turned: Vec::new(),
+                        provisional: Provisional::Final(Verdict::Refused(reason.clone())),
+                        ..folded
+                    });
+                    self.entries.push_back(folded);
+                }
                 None => keys.extend(self.fold(folded.entry, desired, belief)),
             }
         }
@@ -269,18 +308,29 @@ impl Tail {
 
     /// Takes the entries at these places (ascending) out.
     pub fn take(&mut self, places: &[usize]) -> Vec<Folded> {
+        let Some(end) = places.last().map(|last| last + 1) else {
+            return Vec::new();
+        };
         let mut wanted = places.iter().peekable();
         let mut taken = Vec::with_capacity(places.len());
-        let mut rest = VecDeque::with_capacity(self.entries.len() - places.len());
-        for (place, folded) in self.entries.drain(..).enumerate() {
-            if wanted.peek() == Some(&&place) {
-                wanted.next();
+        let mut stay = Vec::new();
+        for (place, folded) in self.entries.drain(..end).enumerate() {
+            if wanted.next_if_eq(&&place).is_some() {
                 taken.push(folded);
             } else {
-                rest.push_back(folded);
+                stay.push(folded);
             }
         }
-        self.entries = rest;
+        for folded in stay.into_iter().rev() {
+            self.entries.push_front(folded);
+        }
+        for folded in &taken {
+            for key in &folded.keys {
+                if self.last.get(key) == Some(&folded.nth) {
+                    self.last.remove(key);
+                }
+            }
+        }
         taken
     }
 }
@@ -293,11 +343,12 @@ fn undo(turned: &Turned, desired: &mut Desired, belief: &Belief) {
     }
 }
 
-fn fold(entry: Entry, desired: &mut Desired, belief: &Belief) -> Folded {
+fn fold(entry: Arc<Entry>, desired: &mut Desired, belief: &Belief) -> Folded {
     let mut folded = Folded {
         keys: Vec::new(),
         turned: Vec::new(),
         provisional: Provisional::Final(Verdict::Duplicate),
+        nth: 0,
         entry,
     };
     let outcome = match &folded.entry.admission {

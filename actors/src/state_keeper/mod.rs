@@ -11,9 +11,9 @@
 //! To read in this order: [`key`], [`effects`], [`declared`], [`listing`], [`admit`], [`policy`],
 //! [`guard`], [`desired`], [`log`], [`held`], [`plan`], [`gate`], [`answer`], [`verdict`]: the
 //! rules, one in each file. Then [`events`] and [`keeper`] with its parts: `intake` and `orders`
-//! (what sources send), `outcome` and `reading` (what Sōzu says), `settling` (what is final),
-//! [`operator`] (what a person orders), `pause`, `reporting`. Then the shell: [`store`], `actor`, `persons`,
-//! `journalist`. Only the shell knows actix and SQLite.
+//! (what sources send), `sending`, `outcome` and `reading` (what Sōzu is told and says), `settling`
+//! (what is final), [`operator`] (what a person orders), `pause`, `reporting`. Then the shell:
+//! [`store`], `actor`, `persons`, `journalist`. Only the shell knows actix and SQLite.
 
 mod actor;
 pub mod admit;
@@ -24,7 +24,7 @@ pub mod desired;
 pub mod effects;
 pub mod events;
 #[cfg(test)]
-mod examples;
+pub(crate) mod examples;
 pub mod gate;
 pub mod guard;
 pub mod held;
@@ -44,6 +44,7 @@ pub mod policy;
 mod reading;
 pub mod report;
 mod reporting;
+mod sending;
 mod settling;
 #[cfg(test)]
 mod sim;

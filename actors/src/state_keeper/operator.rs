@@ -48,7 +48,7 @@ pub(super) struct Desk {
     /// Not taken yet.
     pub orders: VecDeque<(Order, u64)>,
     /// Being written.
-    writing: Option<(Vec<Entry>, u64)>,
+    writing: Option<(Vec<Arc<Entry>>, u64)>,
     receipts: Vec<Receipt>,
     comparisons: Vec<Comparison>,
     /// Who waits for a pause to be written, and whether there was one before.
@@ -119,6 +119,7 @@ impl Keeper {
                 effects.push(Effect::Answer(reply, Answer::Order(Err(error))));
                 continue;
             }
+            let entries: Vec<Arc<Entry>> = entries.into_iter().map(Arc::new).collect();
             effects.push(Effect::AppendOrder(entries.clone()));
             self.desk.writing = Some((entries, reply));
         }

@@ -139,7 +139,7 @@ impl Keeper {
                 admission,
             });
         }
-        self.append(source, Mark::Position(last), entries, 0, reply, effects);
+        self.append(source, Mark::Position(last), entries, reply, effects);
     }
 
     fn judge_order(
@@ -163,7 +163,7 @@ impl Keeper {
     }
 
     /// Entries of a bus were folded: it is told how far it may acknowledge once they are settled.
-    pub(super) fn remember_taken(&mut self, entries: &[Entry]) {
+    pub(super) fn remember_taken(&mut self, entries: &[Arc<Entry>]) {
         for entry in entries {
             if let Some(position) = entry.position {
                 let bus = self.buses.entry(entry.source.clone()).or_default();

@@ -42,6 +42,10 @@ impl Keeper {
             Meaning::NotTaken(why) | Meaning::Unknown(why) => Some(why.clone()),
             _ => None,
         };
+        if meaning != Meaning::Applied {
+            // What comes later in the line may need what was not taken.
+            self.queue.clear();
+        }
         match meaning {
             Meaning::Applied => self.applied(steps),
             Meaning::Skipped => self.read_back(steps, 1),

@@ -74,15 +74,20 @@ pub fn need(key: &Key, wanted: &Wanted, held: &Held, unproven: bool) -> Need {
     }
 }
 
-/// Orders steps: certificates, clusters, backends and frontends that come or change; then what
-/// goes, in reverse.
-pub fn order(steps: &mut [Step]) {
-    steps.sort_by(|a, b| {
-        let rank = |step: &Step| match step.to {
-            Some(_) => (0, rank(step.key.kind())),
-            None => (1, usize::MAX - rank(step.key.kind())),
+/// Orders keys, each with whether nothing is wanted there: certificates, clusters, backends and
+/// frontends that come or change; then what goes, in reverse.
+pub fn order(keys: &mut [(Key, bool)]) {
+    keys.sort_by(|(a, a_goes), (b, b_goes)| {
+        let rank = |key: &Key, goes: bool| {
+            if goes {
+                (1, usize::MAX - rank(key.kind()))
+            } else {
+                (0, rank(key.kind()))
+            }
         };
-        rank(a).cmp(&rank(b)).then_with(|| a.key.cmp(&b.key))
+        rank(a, *a_goes)
+            .cmp(&rank(b, *b_goes))
+            .then_with(|| a.cmp(b))
     });
 }
 
@@ -182,33 +187,29 @@ mod tests {
 
     #[test]
     fn additions_go_from_cluster_to_frontend_and_removals_back() {
-        let step = |object: Object, comes: bool| Step {
-            key: object.key().unwrap(),
-            requests: vec![],
-            to: comes.then(|| Arc::new(object)),
-        };
-        let mut steps = [
-            step(cluster("old"), false),
-            step(http("new", "new.example"), true),
-            step(backend("old", "o-1", 1), false),
-            step(cluster("new"), true),
-            step(http("old", "old.example"), false),
-            step(backend("new", "n-1", 1), true),
+        let key = |object: Object, goes: bool| (object.key().unwrap(), goes);
+        let mut keys = [
+            key(cluster("old"), true),
+            key(http("new", "new.example"), false),
+            key(backend("old", "o-1", 1), true),
+            key(cluster("new"), false),
+            key(http("old", "old.example"), true),
+            key(backend("new", "n-1", 1), false),
         ];
-        order(&mut steps);
-        let order: Vec<_> = steps
+        order(&mut keys);
+        let order: Vec<_> = keys
             .iter()
-            .map(|step| (step.key.kind().name(), step.to.is_some()))
+            .map(|(key, goes)| (key.kind().name(), *goes))
             .collect();
         assert_eq!(
             order,
             [
-                ("cluster", true),
-                ("backend", true),
-                ("http_frontend", true),
-                ("http_frontend", false),
-                ("backend", false),
                 ("cluster", false),
+                ("backend", false),
+                ("http_frontend", false),
+                ("http_frontend", true),
+                ("backend", true),
+                ("cluster", true),
             ]
         );
     }

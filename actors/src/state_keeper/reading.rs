@@ -132,6 +132,7 @@ impl Keeper {
             .cloned()
             .collect();
         self.dirty = differing.into_iter().collect();
+        self.queue.clear();
         let dirty = &self.dirty;
         self.doubts.suspects.retain(|key, _| dirty.contains(key));
     }

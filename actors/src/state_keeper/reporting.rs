@@ -37,10 +37,15 @@ impl Keeper {
         }
     }
 
+    /// How many keys are to be sent or are being sent.
+    pub fn waiting(&self) -> usize {
+        self.dirty.len() + self.in_flight.len()
+    }
+
     /// What the component says of itself, and what is wrong, if anything. Nothing until Sōzu has
     /// answered or was seen to be away.
     pub fn word(&self, now: Now) -> Option<(String, Option<String>)> {
-        let waiting = self.dirty.len() + self.in_flight.len();
+        let waiting = self.waiting();
         let objects: usize = self
             .desired
             .declared()
@@ -120,7 +125,7 @@ impl Keeper {
                 _ => why.to_owned(),
             };
         }
-        let waiting = self.dirty.len() + self.in_flight.len();
+        let waiting = self.waiting();
         let under_way = match self.doing {
             Doing::Nothing if waiting > 0 => format!("{waiting} objects are to be sent"),
             Doing::Sending { .. } => format!("{waiting} objects are being sent"),
@@ -219,7 +224,6 @@ impl Keeper {
                     refused.reason
                 )
             })
-            .chain(self.without_key.get(source).into_iter().flatten().cloned())
             .collect();
         refusals.sort();
         refusals

@@ -15,6 +15,9 @@ use super::{
 /// How long a disk that cannot be written is left before the next try.
 const DISK_AGAIN: Duration = Duration::from_secs(1);
 
+/// Entries that have to wait which are looked at while more is to be sent.
+const PATIENCE: usize = 10_000;
+
 impl Keeper {
     fn settled(&self, key: &Key) -> Settled {
         let open = self.dirty.contains(key)
@@ -34,7 +37,13 @@ impl Keeper {
     }
 
     pub(super) fn settle(&mut self) {
-        let settling = verdict::settle(self.tail.iter(), |key| self.settled(key));
+        // In a flood the entries settle nearly in their order; at rest every one is looked at.
+        let patience = if self.dirty.is_empty() {
+            usize::MAX
+        } else {
+            PATIENCE
+        };
+        let settling = verdict::settle(&self.tail, |key| self.settled(key), patience);
         if settling.is_empty() {
             return;
         }
@@ -66,7 +75,7 @@ impl Keeper {
         self.last_change.insert(entry.source.clone(), entry.at);
         self.acceptance.verdicts.push(FinalVerdict {
             seq: entry.seq,
-            source: entry.source,
+            source: entry.source.clone(),
             keys,
             verdict,
             taken: entry.at,

@@ -17,7 +17,7 @@ use super::{
     answer::Outcome,
     declared::Declaration,
     events::{Acceptance, Effect, Event, Loaded, Mark, Now, Settings},
-    examples::{HTTP, TCP, backend, cluster, http},
+    examples::{HTTP, TCP, backend, cluster, http, keyed},
     gate::{Mode, Pause},
     guard::Bounds,
     held::sort_records,
@@ -48,7 +48,7 @@ enum Fault {
 /// The disk, with what its transactions have written.
 #[derive(Default)]
 struct Disk {
-    journal: Vec<(Entry, Option<Verdict>)>,
+    journal: Vec<(Arc<Entry>, Option<Verdict>)>,
     objects: BTreeMap<(Key, SourceName), Declaration>,
     devices: HashMap<SourceName, u64>,
     positions: HashMap<SourceName, Position>,
@@ -69,7 +69,7 @@ impl Disk {
                 .journal
                 .iter()
                 .filter(|(_, verdict)| verdict.is_none())
-                .map(|(entry, _)| entry.clone())
+                .map(|(entry, _)| entry.as_ref().clone())
                 .collect(),
             last_seq: self.journal.last().map_or(0, |(entry, _)| entry.seq),
             devices: self.devices.clone(),
@@ -395,7 +395,7 @@ impl World {
         let files = files.iter().map(|(path, content)| ListedFile {
             path: Arc::new((*path).into()),
             content: match content {
-                Some(objects) => FileContent::Objects(Arc::new(objects.to_vec())),
+                Some(objects) => FileContent::Objects(keyed(objects)),
                 None => FileContent::Unreadable("broken".to_owned()),
             },
         });
@@ -502,10 +502,8 @@ fn refuses(request: &Request) -> Option<String> {
     let Some(RequestType::AddHttpFrontend(front)) = &request.request_type else {
         return None;
     };
-    front
-        .hostname
-        .contains('/')
-        .then(|| "bad host name".to_owned())
+    let bad = front.hostname.contains('/') || front.tags.contains_key("refused");
+    bad.then(|| "bad host name".to_owned())
 }
 
 fn records(state: &ConfigState) -> Vec<Request> {
@@ -602,6 +600,21 @@ fn what_sozu_refuses_leaves_the_last_accepted_value() {
     world.declares(&route("a", 2));
     world.sozu_holds(&route("a", 2));
     assert!(world.report().sources[&source()].refused.is_empty());
+}
+
+#[test]
+fn what_a_refused_change_would_have_overtaken_is_applied() {
+    let mut world = World::new(empty_sozu());
+    world.rest();
+    world.subscribes(None);
+    let mut bad = http("a", "x.example");
+    if let Object::HttpFrontend(front) = &mut bad {
+        front.tags.insert("refused".to_owned(), "yes".to_owned());
+    }
+    // Both in one batch: the later word on the key goes, and is refused.
+    world.sends(0, &[http("b", "x.example").add(), bad.add()]);
+    assert_eq!(world.verdicts(), ["applied", "refused"]);
+    world.sozu_holds(&[http("b", "x.example")]);
 }
 
 #[test]

@@ -1,11 +1,11 @@
 //! Verdicts: what became of a change. They become final in log order among the entries that touch
 //! the same key or cluster, since a refusal folds the later ones again.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use super::{
     key::Key,
-    log::{Folded, Provisional},
+    log::{Folded, Provisional, Tail},
 };
 
 /// What became of a change.
@@ -64,20 +64,18 @@ pub enum Settled {
     Observed,
 }
 
-/// The entries of the tail whose verdicts are final now, by their place in it.
-pub fn settle<'a>(
-    tail: impl Iterator<Item = &'a Folded> + Clone,
+/// The entries of the tail whose verdicts are final now, by their place in it. Looks no further than
+/// `patience` entries that have to wait.
+pub fn settle(
+    tail: &Tail,
     settled: impl Fn(&Key) -> Settled,
+    patience: usize,
 ) -> Vec<(usize, Verdict)> {
-    let last: HashMap<&Key, usize> = tail
-        .clone()
-        .enumerate()
-        .flat_map(|(place, folded)| folded.keys.iter().map(move |key| (key, place)))
-        .collect();
+    let mut waiting = 0;
     let mut waiting_keys: HashSet<&Key> = HashSet::new();
     let mut waiting_clusters: HashSet<&str> = HashSet::new();
     let mut settling = Vec::new();
-    for (place, folded) in tail.enumerate() {
+    for (place, folded) in tail.iter().enumerate() {
         let blocked = folded.keys.iter().any(|key| waiting_keys.contains(key))
             || folded
                 .clusters()
@@ -85,11 +83,17 @@ pub fn settle<'a>(
         let verdict = if blocked {
             None
         } else {
-            verdict(folded, place, &last, &settled)
+            verdict(folded, tail.is_overtaken(folded), &settled)
         };
         if let Some(verdict) = verdict {
             settling.push((place, verdict));
-        } else if !folded.is_parked() {
+            continue;
+        }
+        waiting += 1;
+        if waiting > patience {
+            break;
+        }
+        if !folded.is_parked() {
             waiting_keys.extend(&folded.keys);
             waiting_clusters.extend(folded.clusters());
         }
@@ -99,11 +103,9 @@ pub fn settle<'a>(
 
 fn verdict(
     folded: &Folded,
-    place: usize,
-    last: &HashMap<&Key, usize>,
+    overtaken: bool,
     settled: &impl Fn(&Key) -> Settled,
 ) -> Option<Verdict> {
-    let overtaken = folded.keys.iter().all(|key| last.get(key) > Some(&place));
     let taken_over = match &folded.provisional {
         Provisional::Final(verdict) => return Some(verdict.clone()),
         Provisional::Sends { taken_over } => *taken_over,

@@ -1,6 +1,11 @@
 //! Why no file can be passed to Sōzu.
 
-use std::{io, path::PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+use nix::unistd::geteuid;
 
 use super::LockError;
 
@@ -11,7 +16,7 @@ pub(crate) enum DirectoryError {
     None,
     #[error("cannot ask whose Sōzu's command socket {} is: {error}; is Sōzu running?", path.display())]
     Socket { path: PathBuf, error: io::Error },
-    #[error("the exchange directory {} is not usable: {what} failed: {error}; it must be a directory of our own", path.display())]
+    #[error("the exchange directory {} is not usable: {what} failed: {error}; {}", path.display(), remedy(path, error))]
     Unusable {
         path: PathBuf,
         what: &'static str,
@@ -43,4 +48,18 @@ pub(crate) enum DirectoryError {
     Lock(#[from] LockError),
     #[error("the path {} is not UTF-8, which Sōzu cannot be told", .0.display())]
     NotText(PathBuf),
+}
+
+fn remedy(path: &Path, error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => format!(
+            "let uid {} own it (chown), and pass through the directories above it; or make {} as root for it",
+            geteuid(),
+            path.display()
+        ),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            "free space where it lies".to_owned()
+        }
+        _ => "it must be a directory of our own".to_owned(),
+    }
 }

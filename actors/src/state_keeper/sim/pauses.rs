@@ -143,7 +143,7 @@ fn what_is_under_way_when_a_pause_begins_is_told() {
     world.rest();
     let file = ListedFile {
         path: Arc::new("a.toml".into()),
-        content: FileContent::Objects(Arc::new(route("a", 1))),
+        content: FileContent::Objects(keyed(&route("a", 1))),
     };
     let listing = Listing {
         source: source(),

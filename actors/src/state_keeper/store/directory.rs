@@ -65,6 +65,11 @@ impl StateDirectory {
         Turn(Arc::new(Arc::clone(&self.turns).blocking_lock_owned()))
     }
 
+    /// Waits until nobody has the database open: then all of it is in its one file, which can be copied.
+    pub async fn closed(&self) {
+        let _ = self.turns.lock().await;
+    }
+
     pub(super) fn database(&self) -> PathBuf {
         self.path.join("state.db")
     }

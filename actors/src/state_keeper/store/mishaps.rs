@@ -131,7 +131,11 @@ fn damage_that_shows_later_is_kept_aside_by_the_next_life() {
     let write = |seq| {
         let entries = vec![entry(seq, Admission::Order)];
         writer
-            .append(entries, source(), Mark::Device(7))
+            .append(
+                entries.into_iter().map(Arc::new).collect(),
+                source(),
+                Mark::Device(7),
+            )
             .blocking_recv()
             .unwrap()
     };
@@ -158,7 +162,11 @@ fn a_file_that_was_removed_or_replaced_ends_the_life_that_writes_it() {
         change(&ground.path().join("state.db"));
         let entries = vec![entry(1, Admission::Order)];
         let written = writer
-            .append(entries, source(), Mark::Device(7))
+            .append(
+                entries.into_iter().map(Arc::new).collect(),
+                source(),
+                Mark::Device(7),
+            )
             .blocking_recv()
             .unwrap();
         let error = written.unwrap_err();
@@ -189,7 +197,7 @@ fn the_next_life_finds_what_the_earlier_one_was_still_writing() {
     // nobody waits for the answers
     for seq in 1..=50 {
         drop(writer.append(
-            vec![entry(seq, Admission::Order)],
+            vec![Arc::new(entry(seq, Admission::Order))],
             source(),
             Mark::Device(7),
         ));

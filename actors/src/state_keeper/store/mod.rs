@@ -13,6 +13,7 @@ mod schema;
 mod writer;
 
 use std::{
+    borrow::Borrow,
     collections::{HashMap, HashSet},
     fs::{self, OpenOptions},
     io,
@@ -22,6 +23,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use nix::fcntl::OFlag;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use self::directory::Turn;
@@ -113,6 +115,7 @@ impl Store {
             .create(true)
             .append(true)
             .mode(0o600)
+            .custom_flags(OFlag::O_NOFOLLOW.bits())
             .open(&path)
             .map_err(io)?;
         file.set_permissions(fs::Permissions::from_mode(0o600))
@@ -190,13 +193,13 @@ impl Store {
     /// If SQLite cannot write; nothing is written then.
     pub fn append(
         &mut self,
-        entries: &[Entry],
+        entries: &[impl Borrow<Entry>],
         source: &SourceName,
         mark: Mark,
     ) -> Result<(), StoreError> {
         let transaction = self.connection.transaction()?;
         for entry in entries {
-            rows::insert_entry(&transaction, entry)?;
+            rows::insert_entry(&transaction, entry.borrow())?;
         }
         let (sql, place) = match mark {
             Mark::Device(device) => (
@@ -221,10 +224,10 @@ impl Store {
     ///
     /// # Errors
     /// If SQLite cannot write; nothing is written then.
-    pub fn append_order(&mut self, entries: &[Entry]) -> Result<(), StoreError> {
+    pub fn append_order(&mut self, entries: &[impl Borrow<Entry>]) -> Result<(), StoreError> {
         let transaction = self.connection.transaction()?;
         for entry in entries {
-            rows::insert_entry(&transaction, entry)?;
+            rows::insert_entry(&transaction, entry.borrow())?;
         }
         transaction.commit()?;
         Ok(())
@@ -295,9 +298,12 @@ impl Store {
             "DELETE FROM objects WHERE stance = 'absent' AND at < ?1",
             [before(ABSENT_FOR)],
         )?;
+        // Written in this form it looks at no more rows than go, and those that are kept among them: a start waits for it.
         transaction.execute(
-            "DELETE FROM journal WHERE verdict NOT IN ('refused') AND verdict IS NOT NULL
-             AND (at < ?1 OR seq <= (SELECT max(seq) FROM journal) - ?2)",
+            "DELETE FROM journal WHERE verdict IS NOT NULL AND verdict <> 'refused' AND seq < max(
+             (SELECT max(seq) FROM journal) - ?2 + 1,
+             coalesce((SELECT seq FROM journal WHERE at >= ?1 ORDER BY seq LIMIT 1),
+             (SELECT max(seq) FROM journal) + 1))",
             params![before(self.limits.journal_keep), self.limits.journal_rows],
         )?;
         transaction.execute(
@@ -387,8 +393,8 @@ impl Store {
     fn removed_lately(&self, now: SystemTime) -> Result<HashMap<SourceName, usize>, StoreError> {
         let since = rows::millis(now.checked_sub(LATELY).unwrap_or(SystemTime::UNIX_EPOCH));
         let mut statement = self.connection.prepare(
-            "SELECT source, count(*) FROM journal
-             WHERE admission = 'conclusion' AND at >= ?1 GROUP BY source",
+            "SELECT source, (SELECT count(*) FROM journal WHERE journal.source = positions.source
+             AND at >= ?1 AND admission = 'conclusion') AS removed FROM positions WHERE removed > 0",
         )?;
         let rows = statement.query_map([since], |row| {
             let source: String = row.get(0)?;

@@ -41,6 +41,7 @@ CREATE TABLE journal (
     verdict_at INTEGER
 );
 CREATE INDEX journal_tail ON journal (seq) WHERE verdict IS NULL;
+CREATE INDEX journal_refused ON journal (seq) WHERE verdict = 'refused';
 CREATE INDEX journal_source ON journal (source, at);
 
 -- The accepted declared sets: what each source says of each key.

@@ -289,3 +289,19 @@ fn a_pause_comes_back_until_it_is_over_and_nonsense_pauses_nothing() {
         assert_eq!(loaded(), None, "{text:?}");
     }
 }
+
+#[test]
+fn a_link_in_place_of_the_database_is_not_followed() {
+    let directory = tempfile::tempdir().unwrap();
+    let target = directory.path().join("target");
+    fs::write(&target, "precious").unwrap();
+    fs::set_permissions(&target, fs::Permissions::from_mode(0o644)).unwrap();
+    std::os::unix::fs::symlink(&target, directory.path().join("state.db")).unwrap();
+    let error = opening(directory.path()).err().unwrap();
+    assert!(matches!(error, StoreError::Io { .. }), "{error}");
+    assert_eq!(fs::read_to_string(&target).unwrap(), "precious");
+    assert_eq!(
+        fs::metadata(&target).unwrap().permissions().mode() & 0o777,
+        0o644
+    );
+}

@@ -22,8 +22,8 @@ use crate::{
 const PRUNE_EVERY: Duration = Duration::from_hours(1);
 
 enum Job {
-    Append(Vec<Entry>, SourceName, Mark),
-    AppendOrder(Vec<Entry>),
+    Append(Vec<Arc<Entry>>, SourceName, Mark),
+    AppendOrder(Vec<Arc<Entry>>),
     Accept(Arc<Acceptance>),
     KeepPause(Option<Pause>),
 }
@@ -51,7 +51,7 @@ impl Writer {
     /// As [`Store::append`].
     pub fn append(
         &self,
-        entries: Vec<Entry>,
+        entries: Vec<Arc<Entry>>,
         source: SourceName,
         mark: Mark,
     ) -> oneshot::Receiver<Written> {
@@ -59,7 +59,7 @@ impl Writer {
     }
 
     /// As [`Store::append_order`].
-    pub fn append_order(&self, entries: Vec<Entry>) -> oneshot::Receiver<Written> {
+    pub fn append_order(&self, entries: Vec<Arc<Entry>>) -> oneshot::Receiver<Written> {
         self.ask(Job::AppendOrder(entries))
     }
 
