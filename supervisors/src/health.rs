@@ -111,6 +111,8 @@ pub struct Component {
     pub restarts: BTreeMap<Reason, u64>,
     /// Since when it is in this state.
     pub since: SystemTime,
+    /// How long ago it last gave a sign of life: began a life, or answered its supervisor in its own turn.
+    pub silent_for: Duration,
     /// Its own word, or what it waits for.
     pub detail: String,
     /// What is wrong; after an end why it ended, until the next life reports.
@@ -199,6 +201,7 @@ struct Kept {
     /// Whose word counts; none between two lives.
     life: Option<u64>,
     ready: bool,
+    heard: Instant,
     component: Component,
 }
 
@@ -214,6 +217,7 @@ impl Cell {
         Self(watch::Sender::new(Kept {
             life: None,
             ready: false,
+            heard: Instant::now(),
             component: Component {
                 name: spec.name.clone(),
                 kind: spec.kind,
@@ -221,6 +225,7 @@ impl Cell {
                 critical: spec.critical,
                 restarts: BTreeMap::new(),
                 since: SystemTime::now(),
+                silent_for: Duration::ZERO,
                 detail: "not started yet".to_owned(),
                 error: None,
             },
@@ -228,7 +233,11 @@ impl Cell {
     }
 
     pub(crate) fn component(&self) -> Component {
-        self.0.borrow().component.clone()
+        let kept = self.0.borrow();
+        Component {
+            silent_for: Instant::now().saturating_duration_since(kept.heard),
+            ..kept.component.clone()
+        }
     }
 
     pub(crate) fn name(&self) -> String {
@@ -240,8 +249,14 @@ impl Cell {
         self.0.send_modify(|kept| {
             kept.life = Some(life);
             kept.ready = false;
+            kept.heard = Instant::now();
             kept.component.enter(State::Starting, String::new());
         });
+    }
+
+    /// It gave a sign of life.
+    pub(crate) fn beat(&self) {
+        self.0.send_modify(|kept| kept.heard = Instant::now());
     }
 
     /// The word of a life; nothing, if it is not the present one.
