@@ -111,7 +111,8 @@ pub struct Component {
     pub restarts: BTreeMap<Reason, u64>,
     /// Since when it is in this state.
     pub since: SystemTime,
-    /// How long ago it last gave a sign of life: began a life, or answered its supervisor in its own turn.
+    /// How long ago it last gave a sign of life: began a life, or answered its supervisor in its own turn. A life that was
+    /// left behind on its thread still counts, as long as it is there: what it holds (a lock, a file) nobody else can get.
     pub silent_for: Duration,
     /// Its own word, or what it waits for.
     pub detail: String,
@@ -202,6 +203,8 @@ struct Kept {
     life: Option<u64>,
     ready: bool,
     heard: Instant,
+    /// Lives that do not let go of their thread, and when each was last heard.
+    left_behind: Vec<(u64, Instant)>,
     component: Component,
 }
 
@@ -218,6 +221,7 @@ impl Cell {
             life: None,
             ready: false,
             heard: Instant::now(),
+            left_behind: Vec::new(),
             component: Component {
                 name: spec.name.clone(),
                 kind: spec.kind,
@@ -234,8 +238,10 @@ impl Cell {
 
     pub(crate) fn component(&self) -> Component {
         let kept = self.0.borrow();
+        let left_behind = kept.left_behind.iter().map(|(_, heard)| *heard);
+        let heard = left_behind.fold(kept.heard, Instant::min);
         Component {
-            silent_for: Instant::now().saturating_duration_since(kept.heard),
+            silent_for: Instant::now().saturating_duration_since(heard),
             ..kept.component.clone()
         }
     }
@@ -257,6 +263,18 @@ impl Cell {
     /// It gave a sign of life.
     pub(crate) fn beat(&self) {
         self.0.send_modify(|kept| kept.heard = Instant::now());
+    }
+
+    /// This life, the present one, does not let go of its thread, and another one takes its place.
+    pub(crate) fn left_behind(&self, life: u64) {
+        self.0
+            .send_modify(|kept| kept.left_behind.push((life, kept.heard)));
+    }
+
+    /// A life that was left behind is over after all.
+    pub(crate) fn gone(&self, life: u64) {
+        self.0
+            .send_modify(|kept| kept.left_behind.retain(|(left, _)| *left != life));
     }
 
     /// The word of a life; nothing, if it is not the present one.

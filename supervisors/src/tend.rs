@@ -179,7 +179,17 @@ impl<'a> Tending<'a> {
             event = self.news.recv() => event,
             () = sleep_until(wake) => None,
         };
-        event.filter(|event| event.life == self.watched[event.child].life)
+        let event = event?;
+        if event.life == self.watched[event.child].life {
+            return Some(event);
+        }
+        // of a life that was given up
+        if let (What::Over(_), Entry::Component(cell)) =
+            (event.what, &self.child(event.child).entry)
+        {
+            cell.gone(event.life);
+        }
+        None
     }
 
     /// When the first child's time is over.
@@ -270,6 +280,9 @@ impl<'a> Tending<'a> {
                         component,
                         "The component blocks its thread and is left behind."
                     );
+                    if let Entry::Component(cell) = &self.supervisor.children[index].entry {
+                        cell.left_behind(watched.life);
+                    }
                     self.ended(index, end, None, ready_for)
                 }
                 Phase::Waiting { .. } => {
