@@ -15,6 +15,7 @@ use crate::{
     exit::Exit,
     log,
     signals::{self, Cause},
+    systemd::Notifier,
     tree,
 };
 
@@ -51,6 +52,8 @@ pub fn run(loaded: &Loaded) -> Exit {
 }
 
 fn start(config: &Config) -> Result<Exit, StartError> {
+    #[cfg(feature = "failpoints")]
+    let _failpoints = failpoints();
     let stop = told_to_stop().map_err(StartError::Signals)?;
     let address = config.http.address;
     let listener = bind(address).map_err(|error| StartError::Bind {
@@ -65,12 +68,25 @@ fn start(config: &Config) -> Result<Exit, StartError> {
         "The daemon starts."
     );
     let system = actix::System::new();
-    let ended =
-        system.block_on(async move { tree::build(config, listener).run(stopped(stop)).await });
+    let ended = system.block_on(async move {
+        let mut tree = tree::build(config, listener);
+        if let Some(systemd) = Notifier::from_environment() {
+            let health = tree.health();
+            tree.on_turn(move |turn| systemd.turn(turn, &health));
+        }
+        tree.run(stopped(stop)).await
+    });
     // The process ends now. Dropping the runtime would wait for threads that may hang in a file
     // system that does not answer.
     std::mem::forget(system);
     Ok(said(&ended))
+}
+
+/// Makes components fail as `$FAILPOINTS` says, as long as this is kept.
+#[cfg(feature = "failpoints")]
+fn failpoints() -> fail::FailScenario<'static> {
+    warn!("This build is for tests only: it fails on demand.");
+    fail::FailScenario::setup()
 }
 
 /// Turns true when somebody asks for a stop. The second time the process ends there and then.

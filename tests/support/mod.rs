@@ -13,6 +13,7 @@
 )]
 
 mod audit;
+pub mod systemd;
 
 use std::{fs, net::SocketAddr};
 
@@ -22,6 +23,7 @@ use sozu_command_lib::proto::command::{
 };
 use testkit::{Backend, Daemon, SOON, Sozu, Tally, daemon::Builder, get, routes, wait_until};
 
+#[allow(unused_imports, reason = "each suite uses its part of it")]
 pub use audit::{Since, mutations_of};
 
 /// Settings of a daemon beside this Sōzu.
