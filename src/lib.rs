@@ -14,4 +14,5 @@ pub mod exit;
 pub mod log;
 pub mod run;
 pub mod signals;
+pub mod systemd;
 pub mod tree;
