@@ -509,6 +509,7 @@ fn hold(state: &mut ConfigState, objects: &[Object]) {
 }
 
 mod orders;
+mod refusals;
 
 #[test]
 fn a_route_is_added_changed_and_removed() {
