@@ -16,4 +16,5 @@ pub mod log;
 pub mod output;
 pub mod run;
 pub mod signals;
+pub mod systemd;
 pub mod tree;

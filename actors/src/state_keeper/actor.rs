@@ -342,6 +342,7 @@ impl StateKeeper {
             .max(Duration::from_millis(1));
         self.tick = Some(context.run_later(pause, |keeper, context| {
             keeper.tick = None;
+            keeper.reporter.tick();
             keeper.on(Event::Tick, context);
         }));
     }

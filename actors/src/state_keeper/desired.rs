@@ -105,11 +105,10 @@ impl Desired {
             }
         }
         if let Some(from) = from {
-            // A foreign object that our checks did not take stands in Sōzu, not in this state.
             let remove = from.remove().map_err(|error| error.to_string())?;
-            if self.state.dispatch(&remove).is_ok() {
-                self.count(from, false);
-            }
+            // It may be gone with its cluster, or be a foreign object that our checks did not take.
+            let _ = self.state.dispatch(&remove);
+            self.count(from, false);
         }
         if let Some(to) = to {
             if let Err(error) = self.state.dispatch(&to.add()) {

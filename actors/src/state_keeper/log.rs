@@ -137,12 +137,16 @@ impl Folded {
         matches!(self.provisional, Provisional::Parked { .. })
     }
 
-    /// The clusters that it is about.
+    /// The clusters that it is about. A frontend's key leaves its cluster out, but what an order to
+    /// remove a cluster comes to depends on the frontends that name it.
     pub fn clusters(&self) -> impl Iterator<Item = &str> {
-        self.keys.iter().filter_map(|key| match key {
+        let of_keys = self.keys.iter().filter_map(|key| match key {
             Key::Cluster(id) | Key::Backend { cluster: id, .. } => Some(id.as_ref()),
             _ => None,
-        })
+        });
+        let says = self.turned.iter();
+        let of_objects = says.flat_map(|turned| turned.before.iter().chain(&turned.after));
+        of_keys.chain(of_objects.filter_map(|says| says.object.as_ref()?.cluster()))
     }
 }
 
@@ -153,6 +157,9 @@ pub struct Tail {
     folds: u64,
     /// The last fold that touched a key.
     last: HashMap<Key, u64>,
+    /// What Sōzu refused, by sequence number with the reason, as long as it is in the tail: folding
+    /// it again brings nothing else.
+    refused: HashMap<u64, String>,
 }
 
 impl Tail {
@@ -265,6 +272,9 @@ impl Tail {
         let Some(first) = first else {
             return Vec::new();
         };
+        let reasons = refused.iter();
+        self.refused
+            .extend(reasons.map(|(seq, reason)| (*seq, reason.clone())));
         let again: Vec<Folded> = self.entries.drain(first..).collect();
         self.last.clear();
         let before = std::mem::take(&mut self.entries);
@@ -280,11 +290,11 @@ impl Tail {
             }
         }
         for folded in again {
-            match refused.get(&folded.entry.seq) {
+            match self.refused.get(&folded.entry.seq).cloned() {
                 Some(reason) => {
                     let folded = self.enter(Folded {
                         turned: Vec::new(),
-                        provisional: Provisional::Final(Verdict::Refused(reason.clone())),
+                        provisional: Provisional::Final(Verdict::Refused(reason)),
                         ..folded
                     });
                     self.entries.push_back(folded);
@@ -295,13 +305,27 @@ impl Tail {
         keys
     }
 
-    /// The last entry that turned `key`: the one that a refusal of the key refuses.
-    pub fn last_of(&self, key: &Key) -> Option<u64> {
+    /// The last entry that made this object, or nothing, be wanted of `key`: the one that a refusal
+    /// refuses. A later one on the key wants something else, and was not asked about.
+    pub fn last_to_want(&self, key: &Key, object: Option<&Object>) -> Option<u64> {
+        let wants = |turned: &Turned| {
+            let says = turned
+                .after
+                .as_ref()
+                .and_then(|says| says.object.as_deref());
+            turned.key == *key
+                && match (says, object) {
+                    (Some(says), Some(object)) => says.same(object),
+                    (None, None) => true,
+                    _ => false,
+                }
+        };
         self.entries
             .iter()
             .rev()
             .find(|folded| {
-                matches!(folded.provisional, Provisional::Sends { .. }) && folded.keys.contains(key)
+                matches!(folded.provisional, Provisional::Sends { .. })
+                    && folded.turned.iter().any(wants)
             })
             .map(|folded| folded.entry.seq)
     }
@@ -325,6 +349,7 @@ impl Tail {
             self.entries.push_front(folded);
         }
         for folded in &taken {
+            self.refused.remove(&folded.entry.seq);
             for key in &folded.keys {
                 if self.last.get(key) == Some(&folded.nth) {
                     self.last.remove(key);

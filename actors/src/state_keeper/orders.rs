@@ -80,7 +80,11 @@ impl Keeper {
         });
         let held = held.collect();
         let bus = self.buses.entry(source.clone()).or_default();
-        bus.settled = bus.settled.filter(|_| position.is_some());
+        if position.is_none() {
+            // Places in another topic are no places in this one.
+            bus.taken.clear();
+            bus.settled = None;
+        }
         bus.catching_up = end
             .filter(|end| position < Some(*end))
             .map(|end| CatchUp { end, held });
@@ -176,7 +180,7 @@ impl Keeper {
     /// A parked entry is ours and durable: acknowledgement passes it.
     pub(super) fn settle_buses(&mut self) {
         if self.buses.values().all(|bus| bus.taken.is_empty()) {
-            return;
+            return self.settle_idle_buses();
         }
         let written = self.unwritten();
         let open: HashSet<u64> = self
@@ -202,6 +206,16 @@ impl Keeper {
                 bus.catching_up = None;
                 bus.caught_up_once = true;
                 self.acceptance.caught_up.insert(source.clone());
+            }
+        }
+        self.settle_idle_buses();
+    }
+
+    /// Where nothing is open, all that was taken is settled: also what an earlier life took.
+    fn settle_idle_buses(&mut self) {
+        for (source, bus) in &mut self.buses {
+            if bus.taken.is_empty() {
+                bus.settled = self.positions.get(source).copied();
             }
         }
     }

@@ -7,6 +7,7 @@ use super::{
     declared::Wanted,
     events::Now,
     keeper::{Doing, Keeper},
+    key::{Key, Object},
     plan::Step,
 };
 
@@ -176,10 +177,13 @@ impl Keeper {
             self.doubts.unanswered.remove(&key);
             let wanted = self.desired.declared().wanted(&key);
             let held = self.belief.held(&key);
-            if matches!(&wanted, Wanted::Object(object, _) if !held.object().is_some_and(|held| held.same(object)))
-            {
+            let Wanted::Object(object, _) = wanted else {
+                continue;
+            };
+            if !held.object().is_some_and(|held| held.same(&object)) {
                 self.refuse(
                     &key,
+                    Some(&object),
                     "no answer: Sōzu was asked three times and did not say what became of it",
                 );
             }
@@ -191,19 +195,26 @@ impl Keeper {
         for step in steps {
             self.doubts.unproven.remove(&step.key);
             self.doubts.suspects.remove(&step.key);
-            self.refuse(&step.key, reason);
+            self.refuse(&step.key, step.to.as_deref(), reason);
         }
     }
 
-    /// Sōzu refuses what is wanted of `key`: the change that wanted it leaves the tail, which is
-    /// folded again. Where no change of the tail wanted it, the object waits until something
-    /// changes.
-    fn refuse(&mut self, key: &super::key::Key, reason: &str) {
-        let Some(seq) = self.tail.last_of(key) else {
-            tracing::warn!(kind = %key.kind(), %key, error = reason, "Sōzu does not take an object that it took before.");
-            self.dirty.remove(key);
-            self.unservable
-                .insert(key.clone(), format!("Sōzu refuses it: {reason}"));
+    /// Sōzu refuses this object under `key`, or that nothing be there: the change that wanted it
+    /// leaves the tail, which is folded again. Where no change of the tail wanted it, it waits until
+    /// something changes.
+    fn refuse(&mut self, key: &Key, object: Option<&Object>, reason: &str) {
+        let Some(seq) = self.tail.last_to_want(key, object) else {
+            let is_wanted = match (self.desired.declared().wanted(key), object) {
+                (Wanted::Object(wanted, _), Some(object)) => wanted.same(object),
+                (Wanted::Nothing, None) => true,
+                _ => false,
+            };
+            if is_wanted {
+                tracing::warn!(kind = %key.kind(), %key, error = reason, "Sōzu does not take an object that it took before.");
+                self.dirty.remove(key);
+                self.unservable
+                    .insert(key.clone(), format!("Sōzu refuses it: {reason}"));
+            }
             return;
         };
         let refused = HashMap::from([(seq, reason.to_owned())]);

@@ -526,6 +526,7 @@ fn hold(state: &mut ConfigState, objects: &[Object]) {
 
 mod orders;
 mod pauses;
+mod refusals;
 
 #[test]
 fn a_route_is_added_changed_and_removed() {

@@ -1,0 +1,111 @@
+//! Stories of several refusals in one tail.
+
+use super::*;
+
+fn bad(cluster: &str, hostname: &str) -> Request {
+    http(cluster, hostname).add()
+}
+
+/// A world whose bus has brought clusters `a` and `b`: its next message is the third.
+fn with_clusters() -> World {
+    let mut world = World::new(empty_sozu());
+    world.rest();
+    world.subscribes(None);
+    world.sends(0, &[cluster("a").add(), cluster("b").add()]);
+    world
+}
+
+impl World {
+    /// Hands over changes of the bus, without waiting for what becomes of them.
+    fn hands_over(&mut self, first: u64, requests: &[Request]) {
+        let changes = requests.iter().zip(first..);
+        let changes = changes.map(|(request, entry)| BusChange {
+            position: place(entry),
+            request: Ok(request.clone()),
+            bytes: Arc::from([]),
+        });
+        let changes = Changes {
+            source: bus(),
+            changes: changes.collect(),
+        };
+        self.tell(Event::Changes { changes, reply: 0 });
+        while self.pending.front().is_some_and(is_no_request) {
+            let effect = self.pending.pop_front().unwrap();
+            self.step(effect);
+        }
+    }
+
+    /// Takes the batch that is about to be sent out of the line.
+    fn until_sent(&mut self) -> Effect {
+        let sent = self.pending.pop_front();
+        sent.filter(|effect| !is_no_request(effect))
+            .expect("a batch is sent")
+    }
+}
+
+fn is_no_request(effect: &Effect) -> bool {
+    !matches!(effect, Effect::Send(_))
+}
+
+#[test]
+fn what_was_refused_stays_refused_when_an_earlier_change_of_its_key_is() {
+    let mut world = with_clusters();
+    let changes = ["a", "b", "a"].map(|cluster| bad(cluster, "bad/"));
+    world.sends(2, &changes);
+    assert_eq!(world.verdicts()[2..], ["refused"; 3]);
+    assert_eq!(world.sent.len(), 5, "each is sent once: {:?}", world.sent);
+    assert_eq!(world.acknowledges(), Some(4));
+}
+
+/// What an order to remove a cluster comes to depends on the frontends that name it: a later one
+/// waits for it, so that it is not taken along when the order is folded again.
+#[test]
+fn a_removed_cluster_takes_no_later_frontend_along() {
+    let mut world = with_clusters();
+    let remove = RequestType::RemoveCluster("a".to_owned()).into();
+    let changes = [
+        bad("b", "bad1/"),
+        bad("a", "bad9/"),
+        remove,
+        cluster("a").add(),
+        bad("b", "bad9/"),
+        http("a", "x.example").add(),
+    ];
+    world.sends(2, &changes);
+    world.sozu_holds(&[cluster("a"), cluster("b"), http("a", "x.example")]);
+    let verdicts = [
+        "refused",
+        "superseded",
+        "applied",
+        "applied",
+        "refused",
+        "applied",
+    ];
+    assert_eq!(world.verdicts()[2..], verdicts);
+}
+
+/// While a batch is on its way, a later change wants something else of the key: it was not asked
+/// about.
+#[test]
+fn a_refusal_is_about_what_was_sent_not_about_what_came_meanwhile() {
+    let mut world = with_clusters();
+    world.hands_over(2, &[bad("b", "bad/")]);
+    let sent = world.until_sent();
+    let remove = RequestType::RemoveCluster("b".to_owned()).into();
+    world.hands_over(3, &[remove]);
+    world.pending.push_front(sent);
+    world.rest();
+    assert_eq!(world.verdicts()[2..], ["refused", "applied"]);
+    world.sozu_holds(&[cluster("a")]);
+}
+
+/// What an earlier life settled is told again: its acknowledgement may have been lost with it.
+#[test]
+fn after_a_start_everything_that_is_settled_may_be_acknowledged() {
+    let mut world = with_clusters();
+    assert_eq!(world.acknowledges(), Some(1));
+    world.dies();
+    world.rest();
+    world.subscribes(Some(1));
+    assert_eq!(world.acknowledges(), Some(1));
+}
