@@ -33,6 +33,11 @@ impl Pause {
         let ordered = self.until.duration_since(self.since).unwrap_or_default();
         Some(left.min(ordered)).filter(|left| !left.is_zero())
     }
+
+    /// Why nothing is sent, where nothing else is said of it (systemd's line of status).
+    pub fn why(&self) -> String {
+        format!("{self}: nothing is sent to Sōzu; `sozu-manager resume` ends it")
+    }
 }
 
 impl fmt::Display for Pause {

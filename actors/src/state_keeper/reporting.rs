@@ -18,9 +18,6 @@ use crate::messages::SourceName;
 /// How long an earlier proof of this life of Sōzu counts after our own restart, or after a pause
 /// that lasted over it.
 const PROVED_BEFORE: Duration = Duration::from_mins(5);
-/// What is wrong while a person has paused.
-const PAUSED: &str = "nothing is sent to Sōzu meanwhile; `sozu-manager resume` ends it";
-
 impl Keeper {
     /// The snapshot for the rest of the program.
     pub fn report(&self, now: Now) -> Report {
@@ -71,7 +68,7 @@ impl Keeper {
                 .as_ref()
                 .map(|disk| format!("changes wait, since they cannot be written: {disk}"))
                 .or_else(|| self.trouble.clone())
-                .or_else(|| pause.map(|_| PAUSED.to_owned())),
+                .or_else(|| pause.map(|pause| pause.why())),
             Sozu::Away { why } => Some(format!("Sōzu is away: {why}")),
             Sozu::Unasked => return None,
         };
