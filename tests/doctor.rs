@@ -293,8 +293,13 @@ fn a_source_that_is_gone_or_broken_and_a_wrong_configuration_are_told() {
         .unwrap();
     fs::remove_dir(daemon.routes_of("gone")).unwrap();
     fs::write(daemon.routes().join("a.toml"), "[clusters.a\n").unwrap();
+    let nowhere = routes::http("b", "127.0.0.1:9".parse().unwrap(), &["b.example"], &[]);
+    routes::write(&daemon.routes(), "b.toml", &nowhere).unwrap();
     let said = Said::by(&daemon);
     assert_eq!(said.status, 1);
+    let lines = said.findings.iter().map(|it| it["says"].to_string());
+    let mut refused = lines.filter(|says| says.contains("no listener at 127.0.0.1:9"));
+    assert!(refused.next().is_some(), "{:#?}", said.findings);
     said.says("routes.local", "wrong", &["a.toml:1:"]);
     said.says(
         "routes.gone",

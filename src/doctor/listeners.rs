@@ -2,28 +2,52 @@
 
 use std::collections::BTreeMap;
 
+use actors::state_keeper::report::{Listener, Listeners, Protocol};
 use sozu_command_lib::proto::command::{
-    ListListeners, ListenersList, request::RequestType, response_content::ContentType,
+    ListListeners, ListenersList, SocketAddress, request::RequestType,
+    response_content::ContentType,
 };
 
 use super::{Doctor, Finding};
 
 const CHECK: &str = "sozu.listeners";
 
-pub(super) async fn finding(doctor: &Doctor<'_>) -> Finding {
+/// What is said of them, and they themselves, if they are known.
+pub(super) async fn finding(doctor: &Doctor<'_>) -> (Finding, Option<Listeners>) {
     let pool = doctor.sozu().build();
     let asked = RequestType::ListListeners(ListListeners {});
     match pool.exchange(asked.into()).await {
-        Ok(answer) => match answer.content.and_then(|it| it.content_type) {
-            Some(ContentType::ListenersList(list)) => judge(&by_name(&list)),
-            _ => judge(&BTreeMap::new()),
-        },
-        Err(error) => Finding::wrong(
-            CHECK,
-            format!("Sōzu does not list its listeners: {error}"),
-            "look at Sōzu's log",
-        ),
+        Ok(answer) => {
+            let list = match answer.content.and_then(|it| it.content_type) {
+                Some(ContentType::ListenersList(list)) => list,
+                _ => ListenersList::default(),
+            };
+            (judge(&by_name(&list)), Some(by_address(&list)))
+        }
+        Err(error) => {
+            let says = format!("Sōzu does not list its listeners: {error}");
+            (Finding::wrong(CHECK, says, "look at Sōzu's log"), None)
+        }
     }
+}
+
+fn by_address(list: &ListenersList) -> Listeners {
+    let entry = |address: SocketAddress, protocol, expect_proxy| {
+        let listener = Listener {
+            protocol,
+            expect_proxy,
+        };
+        (address.into(), listener)
+    };
+    let http = list.http_listeners.values();
+    let https = list.https_listeners.values();
+    let tcp = list.tcp_listeners.values();
+    let udp = list.udp_listeners.values();
+    http.map(|it| entry(it.address, Protocol::Http, it.expect_proxy))
+        .chain(https.map(|it| entry(it.address, Protocol::Https, it.expect_proxy)))
+        .chain(tcp.map(|it| entry(it.address, Protocol::Tcp, it.expect_proxy)))
+        .chain(udp.map(|it| entry(it.address, Protocol::Udp, false)))
+        .collect()
 }
 
 /// Whether each is active, by `https 0.0.0.0:443`.

@@ -97,14 +97,17 @@ async fn findings(loaded: &Loaded) -> Vec<Finding> {
         Finding::warning("configuration", idle.to_string(), remedy)
     }));
     let is_there = socket::findings(&doctor, &mut findings).await;
+    let mut listeners = None;
     if is_there {
-        findings.push(listeners::finding(&doctor).await);
+        let (finding, found) = listeners::finding(&doctor).await;
+        findings.push(finding);
+        listeners = found;
     }
     if doctor.has_sources() {
         findings.push(exchange::finding(&doctor, is_there).await);
         findings.extend(state::findings(&doctor));
     }
-    findings.extend(sources::findings(&doctor));
+    findings.extend(sources::findings(&doctor, listeners.as_ref()));
     findings.push(http::finding(&doctor));
     findings.push(admin::finding(&doctor));
     findings

@@ -1,18 +1,26 @@
-//! Each source: its directory is there, can be listed, and every file in it can be read.
+//! Each source: its directory is there, can be listed, every file in it can be read, and Sōzu has
+//! the listeners that they ask for.
 
-use actors::fs_watcher;
+use actors::{fs_watcher, state_keeper::report::Listeners};
 
 use super::{Doctor, Finding};
 
 /// More problems of one source than these are counted only.
 const SHOWN: usize = 20;
 
-pub(super) fn findings(doctor: &Doctor<'_>) -> Vec<Finding> {
+/// `listeners` are Sōzu's, if it told them.
+pub(super) fn findings(doctor: &Doctor<'_>, listeners: Option<&Listeners>) -> Vec<Finding> {
+    let max_request_bytes = doctor.config.sozu.max_request_bytes;
     let mut findings = Vec::new();
     for (name, routes) in &doctor.config.routes {
         let check = format!("routes.{name}");
         let shown = routes.directory.display();
-        match fs_watcher::check(&routes.directory) {
+        let directory = &routes.directory;
+        let checked = match listeners {
+            Some(listeners) => fs_watcher::check_against(directory, listeners, max_request_bytes),
+            None => fs_watcher::check(directory),
+        };
+        match checked {
             Ok(problems) if problems.is_empty() => {
                 let says = format!("{shown} can be listed, and every file in it can be read");
                 findings.push(Finding::ok(check, says));
