@@ -145,6 +145,23 @@ fn without_a_daemon_everything_is_tried_and_nothing_is_changed() {
 }
 
 #[test]
+fn an_exporter_needs_no_directories() {
+    let sozu = Sozu::start().unwrap();
+    let daemon = Daemon::builder(BINARY, &sozu)
+        .routes(&[])
+        .prepare()
+        .unwrap();
+    let said = Said::by(&daemon);
+    assert_eq!(said.status, 0, "{:#?}", said.findings);
+    said.says("sources", "ok", &["a Prometheus exporter"]);
+    let checks: Vec<&str> = said.states().iter().map(|(check, _)| *check).collect();
+    assert!(
+        !checks.iter().any(|it| it.starts_with("state.")),
+        "{checks:?}"
+    );
+}
+
+#[test]
 fn a_running_daemon_is_asked_and_not_disturbed() {
     let mut sozu = Sozu::start().unwrap();
     let mut daemon = Daemon::builder(BINARY, &sozu).start().unwrap();
