@@ -151,7 +151,8 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     Ok(listener)
 }
 
-fn remedy(address: SocketAddr, error: &io::Error) -> String {
+/// What to do where an address cannot be listened on.
+pub(crate) fn remedy(address: SocketAddr, error: &io::Error) -> String {
     let port = address.port();
     match error.kind() {
         io::ErrorKind::AddrInUse => format!(

@@ -1,6 +1,9 @@
 //! What passes between the actors.
 
-use std::{collections::BTreeMap, fmt, num::ParseIntError, path::PathBuf, str::FromStr, sync::Arc};
+use std::{
+    collections::BTreeMap, fmt, num::ParseIntError, path::PathBuf, str::FromStr, sync::Arc,
+    time::Duration,
+};
 
 use actix::Message;
 use serde::Serialize;
@@ -234,6 +237,33 @@ pub enum OrderError {
     /// The keeper has not read its database yet.
     #[error("the keeper is starting; try again")]
     Starting,
+}
+
+/// To the keeper: a person pauses, or ends the pause. It counts at once.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "Result<Paused, OrderError>")]
+pub struct Pause {
+    /// The user id of the person's process.
+    pub uid: u32,
+    /// How long nothing is sent; nothing ends the pause.
+    pub lasts: Option<Duration>,
+}
+
+/// How it stands after a pause, or the end of one, was ordered.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Paused {
+    /// When it ends by itself (RFC 3339); none: nothing is paused.
+    pub paused_until: Option<String>,
+    /// Who paused.
+    pub uid: Option<u32>,
+    /// Whether there was a pause before.
+    pub was_paused: bool,
+    /// How many objects are to be sent.
+    pub waiting: usize,
+    /// How many objects were on their way to Sōzu already.
+    pub under_way: usize,
+    /// Why the daemon's next start will not know of it.
+    pub not_kept: Option<String>,
 }
 
 /// To the keeper: every hold, eldest source first.

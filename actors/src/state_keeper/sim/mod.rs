@@ -5,6 +5,8 @@ mod days;
 mod disk;
 mod histories;
 mod orders;
+mod pauses;
+mod refusals;
 mod sozu;
 mod truth;
 
@@ -347,7 +349,18 @@ impl World {
                 self.goes_on(&result);
                 return (None, took);
             }
-            Effect::Redelivered(..) | Effect::Restored { .. } => {
+            Effect::KeepPause { reply, .. } if self.disk.full => Event::PauseKept {
+                reply,
+                result: Err("no space left".to_owned()),
+            },
+            Effect::KeepPause { pause, reply } => {
+                self.disk.pause = pause;
+                Event::PauseKept {
+                    reply,
+                    result: Ok(()),
+                }
+            }
+            Effect::Redelivered(..) | Effect::Restored { .. } | Effect::PauseEnded(_) => {
                 return (None, took);
             }
         };
