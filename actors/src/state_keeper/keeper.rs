@@ -95,6 +95,10 @@ pub(super) struct Doubts {
     pub suspects: HashMap<Key, usize>,
     /// Unknown outcomes when sent alone.
     pub unanswered: HashMap<Key, u32>,
+    /// Not taken where nothing was believed to be; a read tells what is there.
+    pub added: HashSet<Key>,
+    /// Refused once because Sōzu did not hold what was believed.
+    pub contradicted: HashSet<Key>,
 }
 
 /// The keeper.

@@ -308,6 +308,19 @@ impl Tail {
     /// The last entry that made this object, or nothing, be wanted of `key`: the one that a refusal
     /// refuses. A later one on the key wants something else, and was not asked about.
     pub fn last_to_want(&self, key: &Key, object: Option<&Object>) -> Option<u64> {
+        let place = self.place_of(key, object)?;
+        Some(self.entries[place].entry.seq)
+    }
+
+    /// Somebody else has another value where this object is wanted: the entry that wants it takes it
+    /// over.
+    pub fn take_over(&mut self, key: &Key, object: &Object) {
+        if let Some(place) = self.place_of(key, Some(object)) {
+            self.entries[place].provisional = Provisional::Sends { taken_over: true };
+        }
+    }
+
+    fn place_of(&self, key: &Key, object: Option<&Object>) -> Option<usize> {
         let wants = |turned: &Turned| {
             let says = turned
                 .after
@@ -320,14 +333,10 @@ impl Tail {
                     _ => false,
                 }
         };
-        self.entries
-            .iter()
-            .rev()
-            .find(|folded| {
-                matches!(folded.provisional, Provisional::Sends { .. })
-                    && folded.turned.iter().any(wants)
-            })
-            .map(|folded| folded.entry.seq)
+        self.entries.iter().rposition(|folded| {
+            matches!(folded.provisional, Provisional::Sends { .. })
+                && folded.turned.iter().any(wants)
+        })
     }
 
     /// Takes the entries at these places (ascending) out.

@@ -49,7 +49,18 @@ impl Keeper {
         }
         match meaning {
             Meaning::Applied => self.applied(steps),
-            Meaning::Skipped => self.read_back(steps, 1),
+            Meaning::Skipped => self.not_as_believed(steps),
+            Meaning::NotAsBelieved(reason) => {
+                let again = steps
+                    .iter()
+                    .any(|step| self.doubts.contradicted.contains(&step.key));
+                if again {
+                    return self.refuse_steps(&steps, &reason);
+                }
+                let keys = steps.iter().map(|step| step.key.clone());
+                self.doubts.contradicted.extend(keys);
+                self.not_as_believed(steps);
+            }
             // Nothing was sent: one record of the file is larger than the limit.
             Meaning::TooLarge(_) if steps.len() > 1 => self.one_by_one(steps),
             Meaning::RefusedByMain(reason) | Meaning::TooLarge(reason) => {
@@ -71,7 +82,31 @@ impl Keeper {
             self.doubts.unproven.remove(&step.key);
             self.doubts.suspects.remove(&step.key);
             self.doubts.unanswered.remove(&step.key);
+            self.doubts.contradicted.remove(&step.key);
             self.belief.learn(&step.key, step.to);
+        }
+    }
+
+    /// Sōzu did not take steps that were worked out from what it was believed to hold. Where nothing
+    /// was believed to be, the read may find what somebody else has put there.
+    fn not_as_believed(&mut self, steps: Vec<Step>) {
+        let added = steps
+            .iter()
+            .filter(|step| step.to.is_some() && step.requests.len() == 1);
+        self.doubts.added.extend(added.map(|step| step.key.clone()));
+        self.read_back(steps, 1);
+    }
+
+    /// After a read: where somebody else's object was found, it is taken over.
+    pub(super) fn find_taken_over(&mut self) {
+        for key in std::mem::take(&mut self.doubts.added) {
+            let Wanted::Object(wanted, _) = self.desired.declared().wanted(&key) else {
+                continue;
+            };
+            let held = self.belief.held(&key);
+            if held.object().is_some_and(|held| !held.same(&wanted)) {
+                self.tail.take_over(&key, &wanted);
+            }
         }
     }
 

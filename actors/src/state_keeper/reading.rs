@@ -83,6 +83,7 @@ impl Keeper {
         self.judge_absent_keys();
         self.release_unused_clusters(now);
         self.compare();
+        self.find_taken_over();
         self.refuse_unanswered();
         if self.dirty.is_empty() {
             self.last_proof = Some(now.wall);
@@ -135,6 +136,7 @@ impl Keeper {
         self.queue.clear();
         let dirty = &self.dirty;
         self.doubts.suspects.retain(|key, _| dirty.contains(key));
+        self.doubts.contradicted.retain(|key| dirty.contains(key));
     }
 
     /// Settles the keys that were removed once: read without the object, this is noted with the

@@ -109,3 +109,35 @@ fn after_a_start_everything_that_is_settled_may_be_acknowledged() {
     world.subscribes(Some(1));
     assert_eq!(world.acknowledges(), Some(1));
 }
+
+/// `Exists` is by itself never a refusal: what somebody else did since the last read is found out.
+#[test]
+fn what_somebody_else_did_meanwhile_is_no_refusal() {
+    let mut world = with_clusters();
+    hold(&mut world.sozu.main, &[http("theirs", "x.example")]);
+    world.sends(2, &[http("a", "x.example").add()]);
+    hold(&mut world.sozu.main, &[http("a", "y.example")]);
+    world.sends(3, &[http("a", "y.example").add()]);
+    hold(&mut world.sozu.main, &[http("theirs", "z.example")]);
+    let both = [http("a", "z.example").add(), cluster("c").add()];
+    world.sends(4, &both);
+    let gone = http("a", "x.example").remove().unwrap();
+    world.sozu.dispatch(&gone).unwrap();
+    world.sends(6, &[gone]);
+    let verdicts = ["taken_over", "applied", "taken_over", "applied", "applied"];
+    assert_eq!(world.verdicts()[2..], verdicts);
+    let held = ["a", "b", "c"].map(cluster).to_vec();
+    let fronts = ["y.example", "z.example"].map(|name| http("a", name));
+    world.sozu_holds(&[held, fronts.to_vec()].concat());
+}
+
+/// A backend whose cluster somebody else removed brings the cluster back.
+#[test]
+fn a_cluster_that_somebody_else_removed_comes_back() {
+    let mut world = with_clusters();
+    let remove: Request = RequestType::RemoveCluster("a".to_owned()).into();
+    world.sozu.dispatch(&remove).unwrap();
+    world.sends(2, &[backend("a", "a-0", 1).add()]);
+    assert_eq!(world.verdicts()[2..], ["applied"]);
+    world.sozu_holds(&[cluster("a"), cluster("b"), backend("a", "a-0", 1)]);
+}
