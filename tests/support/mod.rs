@@ -15,6 +15,7 @@
 
 mod audit;
 mod journal;
+pub mod systemd;
 
 use std::{fs, net::SocketAddr, time::Duration};
 
@@ -24,7 +25,9 @@ use sozu_command_lib::proto::command::{
 };
 use testkit::{Backend, Daemon, SOON, Sozu, Tally, daemon::Builder, get, routes, wait_until};
 
+#[allow(unused_imports, reason = "each suite uses its part of it")]
 pub use audit::{Since, mutations_of};
+#[allow(unused_imports, reason = "each suite uses its part of it")]
 pub use journal::{Row, at_rest, journal, verdicts};
 
 /// Within this what others changed is found, at `interval = "1s"`: reading takes at most a hundredth of Sōzu's time,

@@ -10,10 +10,12 @@ use super::{
     guard,
     keeper::{Appending, Keeper, RefusedObject},
     key::{Key, Kind, Object},
-    listing::{self, Changes},
+    listing::{self, Changes, Taken},
     log::{Admission, Entry},
 };
-use crate::messages::{Changes as BusChanges, DeclareError, Declared, Listing, SourceName};
+use crate::messages::{
+    Changes as BusChanges, DeclareError, Declared, FileContent, Listing, SourceName,
+};
 
 /// What a source sent.
 pub(super) enum Word {
@@ -44,7 +46,7 @@ impl Keeper {
                 continue;
             }
             let changes = match &taking.word {
-                Word::Listing(listing) => listing::changes(listing, self.desired.declared()),
+                Word::Listing(listing) => self.changes(listing),
                 Word::Changes(_) => Changes::default(),
             };
             if !taking.asked_again && self.lacks_a_listener(&taking.word, &changes) {
@@ -64,6 +66,20 @@ impl Keeper {
                 Word::Changes(changes) => self.take_changes(now, changes, taking.reply, effects),
             }
         }
+    }
+
+    /// Compares a listing with what its source declared. A source of which something was refused is
+    /// compared whole: that is tried again when something else has changed.
+    fn changes(&self, listing: &Listing) -> Changes {
+        let source = &listing.source;
+        let nothing = Taken::new();
+        let whole = self.refused.keys().any(|(name, _)| name == source);
+        let taken = self
+            .taken
+            .get(source)
+            .filter(|_| !whole)
+            .unwrap_or(&nothing);
+        listing::changes(listing, self.desired.declared(), taken)
     }
 
     pub(super) fn is_here(&self) -> bool {
@@ -151,11 +167,16 @@ impl Keeper {
         let device_known = self.devices.get(source) == Some(&listing.device);
         if entries.is_empty() && device_known {
             self.unspoken.remove(source);
+            self.taken.insert(source.clone(), files(listing));
             effects.push(Effect::Reply(reply, Ok(Declared { changes: 0 })));
             return;
         }
         let mark = Mark::Device(listing.device);
-        self.append(source.clone(), mark, entries, removals, reply, effects);
+        self.append(source.clone(), mark, entries, reply, effects);
+        if let Some(appending) = &mut self.appending {
+            appending.removals = removals;
+            appending.taken = files(listing);
+        }
     }
 
     /// Has entries written to the log.
@@ -164,7 +185,6 @@ impl Keeper {
         source: SourceName,
         mark: Mark,
         entries: Vec<Entry>,
-        removals: usize,
         reply: u64,
         effects: &mut Vec<Effect>,
     ) {
@@ -178,7 +198,8 @@ impl Keeper {
             source,
             mark,
             entries,
-            removals,
+            removals: 0,
+            taken: Taken::new(),
             reply,
         });
     }
@@ -190,13 +211,6 @@ impl Keeper {
         changes: &Changes,
         entries: &mut Vec<Entry>,
     ) {
-        let keyless = changes.keyless.iter();
-        self.without_key.insert(
-            source.clone(),
-            keyless
-                .map(|(file, error)| format!("{}: {error}", file.display()))
-                .collect(),
-        );
         // What the listing says no more, or says differently, is no longer refused.
         let still: std::collections::HashSet<&Key> =
             changes.set.iter().map(|(key, ..)| key).collect();
@@ -333,7 +347,8 @@ impl Keeper {
                 history.removed(now.at, appending.removals);
                 match appending.mark {
                     Mark::Device(device) => {
-                        self.devices.insert(appending.source, device);
+                        self.devices.insert(appending.source.clone(), device);
+                        self.taken.insert(appending.source, appending.taken);
                     }
                     Mark::Position(position) => {
                         self.positions.insert(appending.source, position);
@@ -376,4 +391,13 @@ impl Keeper {
             };
         }
     }
+}
+
+/// The files of a listing that could be read.
+fn files(listing: &Listing) -> Taken {
+    let readable = listing.files.iter().filter_map(|file| match &file.content {
+        FileContent::Objects(objects) => Some((file.path.clone(), objects.clone())),
+        FileContent::Unreadable(_) => None,
+    });
+    readable.collect()
 }

@@ -21,9 +21,11 @@ use super::{
     held::Belief,
     intake::{Taking, Word},
     key::{Key, Object},
+    listing::Taken,
     log::{Entry, Tail},
     operator,
     orders::Bus,
+    pause::Pausing,
     plan::Step,
     report::Listeners,
     sending,
@@ -66,6 +68,7 @@ pub(super) struct Appending {
     pub mark: Mark,
     pub entries: Vec<Arc<Entry>>,
     pub removals: usize,
+    pub taken: Taken,
     pub reply: u64,
 }
 
@@ -116,7 +119,8 @@ pub struct Keeper {
     pub(super) foreign: HashSet<Key>,
     pub(super) shadowed: BTreeMap<SourceName, BTreeMap<Key, String>>,
     pub(super) refused: HashMap<(SourceName, Key), RefusedObject>,
-    pub(super) without_key: BTreeMap<SourceName, Vec<String>>,
+    /// The files of each directory as they were last taken.
+    pub(super) taken: HashMap<SourceName, Taken>,
     pub(super) histories: HashMap<SourceName, History>,
     pub(super) devices: HashMap<SourceName, u64>,
     pub(super) positions: HashMap<SourceName, Position>,
@@ -139,7 +143,10 @@ pub struct Keeper {
     pub(super) last_proof: Option<SystemTime>,
     pub(super) trouble: Option<String>,
     pub(super) tries: u32,
-    pub(super) pause_until: Duration,
+    pub(super) wait_until: Duration,
+    // what a person said
+    pub(super) pausing: Option<Pausing>,
+    pub(super) last_paused: Duration,
     // the log
     pub(super) intake: VecDeque<Taking>,
     pub(super) appending: Option<Appending>,
@@ -169,7 +176,7 @@ impl Keeper {
             foreign: HashSet::new(),
             shadowed: BTreeMap::new(),
             refused: HashMap::new(),
-            without_key: BTreeMap::new(),
+            taken: HashMap::new(),
             histories: HashMap::new(),
             devices: loaded.devices,
             positions: loaded.positions,
@@ -190,7 +197,9 @@ impl Keeper {
             last_proof: None,
             trouble: None,
             tries: 0,
-            pause_until: now.at,
+            wait_until: now.at,
+            pausing: loaded.pause.and_then(|pause| Pausing::of(pause, now)),
+            last_paused: now.at,
             intake: VecDeque::new(),
             appending: None,
             acceptance: Acceptance::default(),
@@ -261,11 +270,18 @@ impl Keeper {
             Event::Read(result) => self.on_read(now, result),
             Event::Order { order, reply } => self.desk.orders.push_back((order, reply)),
             Event::OrderAppended(result) => self.on_order_appended(now, result, &mut effects),
+            Event::Pause { uid, lasts, reply } => {
+                self.on_pause(now, uid, lasts, reply, &mut effects);
+            }
+            Event::PauseKept { reply, result } => {
+                self.on_pause_kept(reply, result, &mut effects);
+            }
             Event::Compare { reply } => self.on_compare(now, reply),
             Event::Tick => {}
         }
         self.expire_parked(now.at.saturating_sub(self.last_turn));
         self.last_turn = now.at;
+        self.pass_pause(now, &mut effects);
         self.answer_comparisons(now, &mut effects);
         self.take_order(now, &mut effects);
         self.take_next(now, &mut effects);
@@ -288,7 +304,7 @@ impl Keeper {
 
     /// When [`Event::Tick`] is due at the latest: at least once a second.
     pub fn wake_at(&self, now: Now) -> Duration {
-        let due = [self.pause_until, self.next_read]
+        let due = [self.wait_until, self.next_read]
             .into_iter()
             .filter(|at| *at > now.at)
             .min();
@@ -305,7 +321,7 @@ impl Keeper {
                 self.complete = false;
                 self.life_seen = now.at;
                 self.must_read = true;
-                self.pause_until = now.at;
+                self.wait_until = now.at;
                 self.tries = 0;
             }
             self.life = Some(life.clone());
@@ -318,6 +334,7 @@ impl Keeper {
         let all_have_spoken = self.unspoken.is_empty() || now.at > self.life_seen + FIRST_WORD;
         gate(
             self.settings.mode,
+            self.pausing.map(|pausing| pausing.pause),
             matches!(self.sozu, Sozu::Here(_)),
             self.belief.is_read(),
             all_have_spoken,
@@ -334,7 +351,7 @@ impl Keeper {
 
     fn advance(&mut self, now: Now, effects: &mut Vec<Effect>) {
         let is_here = matches!(self.sozu, Sozu::Here(_));
-        if !matches!(self.doing, Doing::Nothing) || !is_here || now.at < self.pause_until {
+        if !matches!(self.doing, Doing::Nothing) || !is_here || now.at < self.wait_until {
             return;
         }
         if self.must_read || now.at >= self.next_read {

@@ -143,7 +143,7 @@ impl Keeper {
                 admission,
             });
         }
-        self.append(source, Mark::Position(last), entries, 0, reply, effects);
+        self.append(source, Mark::Position(last), entries, reply, effects);
     }
 
     fn judge_order(

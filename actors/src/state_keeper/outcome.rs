@@ -162,7 +162,7 @@ impl Keeper {
             if !step.key.kind().is_frontend() {
                 self.belief.learn(&step.key, step.to.clone());
             } else if self.doubts.ever.contains(&step.key) {
-                tracing::error!(kind = %step.key.kind(), key = %step.key, error = words, "Sōzu's workers differ from its main process; replace them one by one with `sozu worker upgrade`.");
+                tracing::error!(kind = %step.key.kind(), key = %step.key, error = words, "Sōzu's workers differ from its main process; replace them one by one with `sozu upgrade --worker ID`.");
                 self.belief.learn(&step.key, None);
                 self.doubts.divergent.insert(step.key.clone());
                 continue;
@@ -260,6 +260,6 @@ impl Keeper {
     pub(super) fn back_off(&mut self, now: Now) {
         let pause = Duration::from_millis(100).saturating_mul(1 << self.tries.min(6));
         self.tries += 1;
-        self.pause_until = now.at + pause;
+        self.wait_until = now.at + pause;
     }
 }

@@ -42,7 +42,7 @@ impl World {
     fn elsewhere_declares(&mut self, objects: &[Object]) {
         let file = ListedFile {
             path: Arc::new("b.toml".into()),
-            content: FileContent::Objects(Arc::new(objects.to_vec())),
+            content: FileContent::Objects(keyed(objects)),
         };
         let listing = Listing {
             source: elsewhere(),
@@ -278,7 +278,7 @@ fn a_death_during_an_order_leaves_all_or_nothing_of_it() {
 fn each_difference_is_named_before_it_is_mended() {
     let mut world = World::new(empty_sozu());
     world.declares(&[route("a", 1), route("b", 2), route("gone", 3)].concat());
-    let older = world.sozu.clone();
+    let older = world.sozu.saved();
     world.declares(&[route("a", 1), route("b", 2)].concat());
     assert_eq!(world.compares(), Ok(vec![]));
     for request in [

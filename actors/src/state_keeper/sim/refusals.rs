@@ -114,11 +114,11 @@ fn after_a_start_everything_that_is_settled_may_be_acknowledged() {
 #[test]
 fn what_somebody_else_did_meanwhile_is_no_refusal() {
     let mut world = with_clusters();
-    hold(&mut world.sozu, &[http("theirs", "x.example")]);
+    hold(&mut world.sozu.main, &[http("theirs", "x.example")]);
     world.sends(2, &[http("a", "x.example").add()]);
-    hold(&mut world.sozu, &[http("a", "y.example")]);
+    hold(&mut world.sozu.main, &[http("a", "y.example")]);
     world.sends(3, &[http("a", "y.example").add()]);
-    hold(&mut world.sozu, &[http("theirs", "z.example")]);
+    hold(&mut world.sozu.main, &[http("theirs", "z.example")]);
     let both = [http("a", "z.example").add(), cluster("c").add()];
     world.sends(4, &both);
     let gone = http("a", "x.example").remove().unwrap();

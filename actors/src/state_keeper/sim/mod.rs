@@ -1,0 +1,502 @@
+//! The keeper against a model of Sōzu and of the disk, without I/O: effects are carried out one by
+//! one, and the daemon can die before or after each of them.
+
+mod days;
+mod disk;
+mod histories;
+mod orders;
+mod pauses;
+mod refusals;
+mod sozu;
+mod truth;
+
+use std::{
+    collections::{BTreeMap, HashMap, VecDeque},
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use disk::Disk;
+use sozu::{Fault, Proxy, WORKER_TIMEOUT, records};
+use sozu_command_lib::{
+    proto::command::{HttpListenerConfig, Request, TcpListenerConfig, request::RequestType},
+    state::ConfigState,
+};
+use sozu_socket::{Life, Sozu};
+use truth::Onlooker;
+
+use super::{
+    declared::Wanted,
+    events::{Effect, Event, Mark, Now, Settings},
+    examples::{HTTP, TCP, backend, cluster, http, keyed},
+    gate::Mode,
+    guard::Bounds,
+    held::sort_records,
+    keeper::Keeper,
+    key::{Key, Object},
+    log::{Admission, Entry},
+    operator::Answer,
+    policy::Policy,
+    report::Report,
+    verdict::Verdict,
+};
+use crate::messages::{
+    BusChange, Changes, DeclareError, Declared, FileContent, ListedFile, Listing, Position,
+    SourceName, Subscribed,
+};
+
+struct World {
+    keeper: Keeper,
+    mode: Mode,
+    /// The configured ones, from the next start on.
+    sources: Vec<SourceName>,
+    disk: Disk,
+    sozu: Proxy,
+    /// What goes wrong with the next batch.
+    fault: Option<Fault>,
+    /// What goes wrong with which batch, counted from 0.
+    faults: BTreeMap<usize, Fault>,
+    batches: usize,
+    at: Duration,
+    pending: VecDeque<Effect>,
+    replies: Vec<Result<Declared, DeclareError>>,
+    answers: Vec<Answer>,
+    sent: Vec<Request>,
+    carried_out: usize,
+    dies_at: Option<usize>,
+    onlooker: Onlooker,
+    // What sources say in histories:
+    topic: Vec<Request>,
+    /// The first message that the keeper has not taken.
+    next: usize,
+    sent_up_to: Option<usize>,
+    subscribed: Heard,
+    file: Vec<Object>,
+    listed: Heard,
+    /// When they try again.
+    again: Duration,
+    full_until: Duration,
+    older: ConfigState,
+    had_strangers: bool,
+}
+
+/// Whether the keeper has heard a source.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Heard {
+    No,
+    Asking,
+    Yes,
+}
+
+const LISTED: u64 = 10;
+const CHANGES: u64 = 11;
+const SUBSCRIBED: u64 = 12;
+
+fn source() -> SourceName {
+    SourceName::new("s")
+}
+
+fn bus() -> SourceName {
+    SourceName::new("bus")
+}
+
+fn place(entry: u64) -> Position {
+    Position {
+        ledger: 1,
+        entry,
+        index: -1,
+    }
+}
+
+fn empty_sozu() -> ConfigState {
+    let mut state = ConfigState::new();
+    let http = HttpListenerConfig {
+        address: HTTP.into(),
+        ..HttpListenerConfig::default()
+    };
+    let tcp = TcpListenerConfig {
+        address: TCP.into(),
+        ..TcpListenerConfig::default()
+    };
+    state
+        .dispatch(&RequestType::AddHttpListener(http).into())
+        .unwrap();
+    state
+        .dispatch(&RequestType::AddTcpListener(tcp).into())
+        .unwrap();
+    state
+}
+
+fn settings(mode: Mode) -> Settings {
+    Settings {
+        bounds: Bounds {
+            removal_share: 0.25,
+            removal_minimum: 50,
+        },
+        mode,
+        interval: Duration::from_mins(1),
+        worker_timeout: WORKER_TIMEOUT,
+        max_request_bytes: 1_900_000,
+        sources: vec![source()],
+        policies: HashMap::from([(
+            bus(),
+            Policy {
+                verbs: vec!["routing".to_owned()],
+                ..Policy::default()
+            },
+        )]),
+    }
+}
+
+fn now(at: Duration) -> Now {
+    Now {
+        at,
+        wall: SystemTime::UNIX_EPOCH + Duration::from_hours(500_000) + at,
+    }
+}
+
+impl World {
+    fn new(sozu: ConfigState) -> Self {
+        Self::in_mode(sozu, Mode::Apply)
+    }
+
+    fn in_mode(sozu: ConfigState, mode: Mode) -> Self {
+        // A bus that has never caught up would keep the proxy from being ready.
+        let disk = Disk {
+            caught_up: [bus()].into(),
+            ..Disk::default()
+        };
+        let keeper = Keeper::new(settings(mode), disk.load(), now(Duration::ZERO));
+        let mut world = Self {
+            keeper,
+            mode,
+            sources: vec![source()],
+            disk,
+            sozu: Proxy::new(sozu),
+            fault: None,
+            faults: BTreeMap::new(),
+            batches: 0,
+            at: Duration::ZERO,
+            pending: VecDeque::new(),
+            replies: Vec::new(),
+            answers: Vec::new(),
+            sent: Vec::new(),
+            carried_out: 0,
+            dies_at: None,
+            onlooker: Onlooker::default(),
+            topic: Vec::new(),
+            next: 0,
+            sent_up_to: None,
+            subscribed: Heard::No,
+            file: Vec::new(),
+            listed: Heard::No,
+            again: Duration::ZERO,
+            full_until: Duration::ZERO,
+            older: empty_sozu(),
+            had_strangers: false,
+        };
+        world.here();
+        world
+    }
+
+    fn here(&mut self) {
+        let life = Life {
+            text: format!("life {}", self.sozu.life).into(),
+        };
+        self.tell(Event::Sozu(Sozu::Here(life)));
+    }
+
+    /// Another life of Sōzu, which holds `state`.
+    fn sozu_restarts(&mut self, state: ConfigState) {
+        self.sozu.restarts(state);
+        self.here();
+    }
+
+    /// The daemon dies and is started again; what was under way is lost.
+    fn dies(&mut self) {
+        self.pending.clear();
+        self.sent_up_to = None;
+        self.subscribed = Heard::No;
+        self.listed = Heard::No;
+        self.again = self.at;
+        self.forget_positions();
+        let settings = Settings {
+            sources: self.sources.clone(),
+            ..settings(self.mode)
+        };
+        self.keeper = Keeper::new(settings, self.disk.load(), now(self.at));
+        self.here();
+    }
+
+    fn tell(&mut self, event: Event) {
+        self.sozu.advance(self.at);
+        self.look();
+        let effects = self.keeper.on(now(self.at), event);
+        for effect in &effects {
+            if let Effect::Accept(acceptance) = effect {
+                self.hear_verdicts(acceptance);
+            }
+        }
+        self.pending.extend(effects);
+    }
+
+    /// Carries out every effect, and lets time pass, until nothing has happened for a while.
+    fn rest(&mut self) {
+        let mut quiet = 0;
+        while quiet < 30 {
+            if let Some(effect) = self.pending.pop_front() {
+                quiet = 0;
+                self.step(effect);
+            } else {
+                quiet += 1;
+                self.at += Duration::from_secs(1);
+                self.tell(Event::Tick);
+            }
+            assert!(self.carried_out < 10_000, "the keeper never comes to rest");
+        }
+    }
+
+    fn step(&mut self, effect: Effect) {
+        self.carried_out += 1;
+        if self.dies_at == Some(self.carried_out * 2) {
+            return self.dies();
+        }
+        let life = self.sozu.life;
+        let (answer, took) = self.carry_out(effect);
+        if self.dies_at == Some(self.carried_out * 2 + 1) {
+            return self.dies();
+        }
+        self.at += took;
+        if let Some(event) = answer {
+            self.tell(event);
+        }
+        if self.sozu.life != life {
+            self.here();
+        }
+    }
+
+    fn carry_out(&mut self, effect: Effect) -> (Option<Event>, Duration) {
+        let mut took = Duration::ZERO;
+        let event = match effect {
+            Effect::Append { .. } | Effect::Accept(_) if self.disk.full => {
+                let full = Err("no space left".to_owned());
+                match effect {
+                    Effect::Append { .. } => Event::Appended(full),
+                    _ => Event::Accepted(full),
+                }
+            }
+            Effect::Append {
+                entries,
+                source,
+                mark,
+            } => {
+                self.disk
+                    .journal
+                    .extend(entries.into_iter().map(|entry| (entry, None)));
+                match mark {
+                    Mark::Device(device) => {
+                        self.disk.devices.insert(source, device);
+                    }
+                    Mark::Position(position) => {
+                        self.disk.positions.insert(source, position);
+                    }
+                }
+                Event::Appended(Ok(()))
+            }
+            Effect::AppendOrder(_) if self.disk.full => {
+                Event::OrderAppended(Err("no space left".to_owned()))
+            }
+            Effect::AppendOrder(entries) => {
+                let open = entries.into_iter().map(|entry| (entry, None));
+                self.disk.journal.extend(open);
+                Event::OrderAppended(Ok(()))
+            }
+            Effect::Answer(_, answer) => {
+                self.answers.push(answer);
+                return (None, took);
+            }
+            Effect::Accept(acceptance) => {
+                self.disk.accept(&acceptance);
+                self.look_at_the_order();
+                Event::Accepted(Ok(()))
+            }
+            Effect::Send(requests) => {
+                let fault = self
+                    .fault
+                    .take()
+                    .or_else(|| self.faults.remove(&self.batches));
+                self.batches += 1;
+                self.sent.extend(requests.to_vec());
+                let outcome;
+                (outcome, took) = self.sozu.send(&requests, fault, self.at);
+                Event::Sent(outcome)
+            }
+            Effect::AskStatus => {
+                let workers;
+                (workers, took) = self.sozu.status(self.at);
+                Event::Status(Ok(workers))
+            }
+            Effect::ReadBack => {
+                let took = Duration::from_millis(1);
+                Event::Read(Ok(sort_records(records(&self.sozu.main), took)))
+            }
+            Effect::Reply(reply, result) => {
+                self.is_heard(reply, &result);
+                self.replies.push(result);
+                return (None, took);
+            }
+            Effect::GoOn(_, result) => {
+                self.goes_on(&result);
+                return (None, took);
+            }
+            Effect::KeepPause { reply, .. } if self.disk.full => Event::PauseKept {
+                reply,
+                result: Err("no space left".to_owned()),
+            },
+            Effect::KeepPause { pause, reply } => {
+                self.disk.pause = pause;
+                Event::PauseKept {
+                    reply,
+                    result: Ok(()),
+                }
+            }
+            Effect::Redelivered(..) | Effect::Restored { .. } | Effect::PauseEnded(_) => {
+                return (None, took);
+            }
+        };
+        (Some(event), took)
+    }
+
+    fn lists(&mut self, files: &[(&str, Option<&[Object]>)]) {
+        let files = files.iter().map(|(path, content)| ListedFile {
+            path: Arc::new((*path).into()),
+            content: match content {
+                Some(objects) => FileContent::Objects(keyed(objects)),
+                None => FileContent::Unreadable("broken".to_owned()),
+            },
+        });
+        let listing = Listing {
+            source: source(),
+            device: 1,
+            files: files.collect(),
+        };
+        // The watcher lists again until it is heard; a full disk is for the test to mend.
+        for _ in 0..5 {
+            self.replies.clear();
+            let listing = listing.clone();
+            self.tell(Event::Listing { listing, reply: 0 });
+            self.rest();
+            match self.replies.last() {
+                None | Some(Err(DeclareError::Starting)) => {}
+                Some(_) => return,
+            }
+        }
+        panic!("the keeper never takes the listing");
+    }
+
+    /// The bus subscribes while its topic ends at `end`.
+    fn subscribes(&mut self, end: Option<u64>) {
+        let subscribed = Subscribed {
+            source: bus(),
+            end: end.map(place),
+        };
+        self.tell(Event::Subscribed {
+            subscribed,
+            reply: 0,
+        });
+        self.rest();
+    }
+
+    /// The bus sends its topic from its `first` message on.
+    fn sends(&mut self, first: u64, requests: &[Request]) {
+        let changes = bus_changes(first, requests);
+        for _ in 0..5 {
+            self.replies.clear();
+            let changes = changes.clone();
+            self.tell(Event::Changes { changes, reply: 0 });
+            self.rest();
+            if matches!(self.replies.last(), Some(Ok(_))) {
+                return;
+            }
+        }
+        panic!("the keeper never takes the changes: {:?}", self.replies);
+    }
+
+    fn acknowledges(&self) -> Option<u64> {
+        self.report().sources[&bus()]
+            .settled
+            .map(|position| position.entry)
+    }
+
+    /// One file, whose objects are these.
+    fn declares(&mut self, objects: &[Object]) {
+        self.lists(&[("a.toml", Some(objects))]);
+    }
+
+    fn report(&self) -> Report {
+        self.keeper.report(now(self.at))
+    }
+
+    fn verdicts(&self) -> Vec<&'static str> {
+        self.disk
+            .journal
+            .iter()
+            .map(|(_, verdict)| verdict.as_ref().map_or("open", Verdict::name))
+            .collect()
+    }
+
+    #[track_caller]
+    fn sozu_holds(&self, objects: &[Object]) {
+        let held = sort_records(records(&self.sozu.main), Duration::ZERO).held;
+        let mut held: Vec<String> = held
+            .values()
+            .map(|object| format!("{object:?} {:?}", object.cluster()))
+            .collect();
+        let mut expected: Vec<String> = objects
+            .iter()
+            .map(|object| format!("{object:?} {:?}", object.cluster()))
+            .collect();
+        held.sort();
+        expected.sort();
+        assert_eq!(held, expected);
+    }
+}
+
+fn route(id: &str, port: u16) -> Vec<Object> {
+    vec![
+        cluster(id),
+        backend(id, &format!("{id}-0"), port),
+        http(id, &format!("{id}.example")),
+    ]
+}
+
+fn hold(state: &mut ConfigState, objects: &[Object]) {
+    for object in objects {
+        state.dispatch(&object.add()).unwrap();
+    }
+}
+
+fn adds(objects: &[Object]) -> Vec<Request> {
+    objects.iter().map(Object::add).collect()
+}
+
+/// All of an object, to compare by.
+fn text(object: &Object) -> String {
+    serde_json::to_string(&object.add()).unwrap()
+}
+
+/// Messages of the bus's topic from the `first` one on.
+fn bus_changes(first: u64, requests: &[Request]) -> Changes {
+    let changes = requests
+        .iter()
+        .zip(first..)
+        .map(|(request, entry)| BusChange {
+            position: place(entry),
+            request: Ok(request.clone()),
+            bytes: Arc::from([]),
+        });
+    Changes {
+        source: bus(),
+        changes: changes.collect(),
+    }
+}

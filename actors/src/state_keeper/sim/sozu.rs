@@ -1,0 +1,418 @@
+//! A model of Sōzu 2.3.3: the main process and its workers apart, with the words of its answers. What it does is measured
+//! on the real one or read in its source (`src/command/requests.rs`).
+
+use std::{collections::BTreeMap, time::Duration};
+
+use sozu_command_lib::{
+    proto::command::{Request, request::RequestType},
+    state::{ConfigState, StateError},
+};
+use sozu_socket::{ExchangeError, Refusal};
+
+use super::super::{answer::Outcome, key::Object};
+use crate::state_keeper::held::sort_records;
+
+/// Sōzu's `worker_timeout`.
+pub(super) const WORKER_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// What goes wrong with a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// It cannot be sent.
+    NotSent,
+    /// Sōzu cannot open the file.
+    NotOpened,
+    /// The connection breaks before Sōzu takes it, and nobody knows.
+    RequestLost,
+    /// Sōzu takes it, and the answer is lost.
+    AnswerLost,
+    /// The second record of a file cannot be read.
+    Unreadable,
+    /// One worker is stopped until the deadline is over.
+    OneStalls,
+    /// Every worker is.
+    AllStall,
+    /// A worker is killed; the main process starts another one.
+    WorkerKilled,
+    /// Sōzu is killed before it takes it, and starts empty.
+    KilledBefore,
+    /// Sōzu is killed after it has taken it, and starts empty.
+    KilledAfter,
+    /// As before, and it starts from what it held before the batch.
+    KilledRestored,
+}
+
+impl Fault {
+    pub(super) const ALL: [Self; 11] = [
+        Self::NotSent,
+        Self::NotOpened,
+        Self::RequestLost,
+        Self::AnswerLost,
+        Self::Unreadable,
+        Self::OneStalls,
+        Self::AllStall,
+        Self::WorkerKilled,
+        Self::KilledBefore,
+        Self::KilledAfter,
+        Self::KilledRestored,
+    ];
+}
+
+struct Worker {
+    id: u32,
+    state: ConfigState,
+    stalled_until: Duration,
+    waiting: Vec<Request>,
+}
+
+impl Worker {
+    /// Nothing, or the worker's words of why not.
+    fn take(&mut self, request: &Request) -> Option<&'static str> {
+        if mark(request) == Some("workers") {
+            return Some("the worker does not take it");
+        }
+        match (self.state.dispatch(request), &request.request_type) {
+            (Ok(()), _) => None,
+            (Err(_), Some(RequestType::AddHttpFrontend(_))) => Some("Could not add route"),
+            (Err(_), Some(RequestType::RemoveHttpFrontend(_))) => Some("Could not remove route"),
+            (Err(_), _) => None,
+        }
+    }
+}
+
+/// What the main process takes back when its deadline is over.
+struct TakenBack {
+    at: Duration,
+    request: Request,
+}
+
+pub(super) struct Proxy {
+    pub(super) life: u32,
+    pub(super) main: ConfigState,
+    workers: Vec<Worker>,
+    next_worker: u32,
+    taken_back: Vec<TakenBack>,
+    /// Grows with every change.
+    pub(super) version: u64,
+}
+
+/// By whom an object of the stories is refused: a mark in a field that plays no part.
+pub(super) fn mark(request: &Request) -> Option<&'static str> {
+    let marks: [&'static str; 2] = ["main", "workers"];
+    match &request.request_type {
+        Some(RequestType::AddHttpFrontend(front)) if front.hostname.contains('/') => Some("main"),
+        Some(RequestType::AddHttpFrontend(front)) => marks
+            .into_iter()
+            .find(|mark| front.tags.contains_key(*mark) || front.tags.contains_key("refused")),
+        Some(RequestType::AddCluster(cluster)) if cluster.sticky_session => Some("workers"),
+        _ => None,
+    }
+}
+
+pub(super) fn records(state: &ConfigState) -> Vec<Request> {
+    ConfigState::new().diff(state)
+}
+
+fn refused(words: String) -> Outcome {
+    Outcome::Failed(ExchangeError::Refused(Box::new(Refusal {
+        message: words,
+        ..Refusal::default()
+    })))
+}
+
+fn unknown() -> Outcome {
+    Outcome::Failed(ExchangeError::Unknown("the connection broke".to_owned()))
+}
+
+impl Proxy {
+    pub(super) fn new(state: ConfigState) -> Self {
+        let mut proxy = Self {
+            life: 0,
+            main: ConfigState::new(),
+            workers: Vec::new(),
+            next_worker: 0,
+            taken_back: Vec::new(),
+            version: 0,
+        };
+        proxy.restarts(state);
+        proxy
+    }
+
+    /// Another life, which holds `state`.
+    pub(super) fn restarts(&mut self, state: ConfigState) {
+        self.life += 1;
+        self.version += 1;
+        self.main = state;
+        self.taken_back.clear();
+        self.workers.clear();
+        self.next_worker = 0;
+        self.launch();
+        self.launch();
+    }
+
+    /// A worker gets its state from the main process.
+    fn launch(&mut self) {
+        self.workers.push(Worker {
+            id: self.next_worker,
+            state: self.main.clone(),
+            stalled_until: Duration::ZERO,
+            waiting: Vec::new(),
+        });
+        self.next_worker += 1;
+    }
+
+    pub(super) fn saved(&self) -> ConfigState {
+        self.main.clone()
+    }
+
+    pub(super) fn stall(&mut self, worker: usize, until: Duration) {
+        self.workers[worker].stalled_until = until;
+    }
+
+    /// Somebody else sends a request.
+    pub(super) fn dispatch(&mut self, request: &Request) -> Result<(), StateError> {
+        self.version += 1;
+        self.main.dispatch(request)?;
+        for worker in &mut self.workers {
+            worker.take(request);
+        }
+        Ok(())
+    }
+
+    pub(super) fn put(&mut self, objects: &[Object]) {
+        for object in objects {
+            self.dispatch(&object.add()).unwrap();
+        }
+    }
+
+    /// What every process holds: the main process first.
+    pub(super) fn holds(&self) -> Vec<BTreeMap<super::Key, String>> {
+        let workers = self.workers.iter().map(|worker| &worker.state);
+        std::iter::once(&self.main)
+            .chain(workers)
+            .map(|state| {
+                let held = sort_records(records(state), Duration::ZERO).held;
+                held.into_iter()
+                    .map(|(key, object)| (key, super::text(&object)))
+                    .collect()
+            })
+            .collect()
+    }
+
+    /// Each worker's id, and whether it answers; and how long the answer takes.
+    pub(super) fn status(&self, at: Duration) -> (Vec<(u32, bool)>, Duration) {
+        let answers = self
+            .workers
+            .iter()
+            .map(|worker| (worker.id, worker.stalled_until <= at));
+        let all = self.workers.iter().all(|worker| worker.stalled_until <= at);
+        let took = if all { Duration::ZERO } else { WORKER_TIMEOUT };
+        (answers.collect(), took)
+    }
+
+    /// Time goes on: what nobody took is taken back, and who was stalled wakes, each at its time.
+    pub(super) fn advance(&mut self, now: Duration) {
+        loop {
+            let back = self.taken_back.iter().map(|back| back.at).min();
+            let waiting = |worker: &&Worker| !worker.waiting.is_empty();
+            let wakes = self
+                .workers
+                .iter()
+                .filter(waiting)
+                .map(|worker| worker.stalled_until);
+            let Some(next) = back.into_iter().chain(wakes).min().filter(|at| *at <= now) else {
+                return;
+            };
+            self.version += 1;
+            let (due, later) = std::mem::take(&mut self.taken_back)
+                .into_iter()
+                .partition(|back: &TakenBack| back.at <= next);
+            self.taken_back = later;
+            for back in due {
+                let _ = self.main.dispatch(&back.request);
+            }
+            for worker in &mut self.workers {
+                if worker.stalled_until <= next {
+                    for request in std::mem::take(&mut worker.waiting) {
+                        worker.take(&request);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes a batch. Returns what is answered, and after how long.
+    pub(super) fn send(
+        &mut self,
+        requests: &[Request],
+        fault: Option<Fault>,
+        at: Duration,
+    ) -> (Outcome, Duration) {
+        self.advance(at);
+        self.version += 1;
+        let before = self.main.clone();
+        let deadline = WORKER_TIMEOUT + Duration::from_millis(10) * requests.len() as u32;
+        let soon = Duration::from_millis(1);
+        match fault {
+            Some(Fault::NotSent) => {
+                return (
+                    Outcome::Failed(ExchangeError::NotSent("away".to_owned())),
+                    soon,
+                );
+            }
+            Some(Fault::NotOpened) if requests.len() > 1 => {
+                return (
+                    refused("Cannot open file at path /x: Permission denied".to_owned()),
+                    soon,
+                );
+            }
+            Some(Fault::RequestLost) => return (unknown(), soon),
+            Some(Fault::KilledBefore) => {
+                self.restarts(super::empty_sozu());
+                return (unknown(), soon);
+            }
+            Some(Fault::OneStalls) => self.stall(1, at + deadline + Duration::from_secs(3)),
+            Some(Fault::AllStall) => {
+                self.stall(0, at + deadline + Duration::from_secs(3));
+                self.stall(1, at + deadline + Duration::from_secs(3));
+            }
+            _ => {}
+        }
+        let readable = match fault {
+            Some(Fault::Unreadable) if requests.len() > 1 => &requests[..1],
+            _ => requests,
+        };
+        let answer = match requests {
+            [request] => self.take_one(request, fault, at, deadline),
+            _ => self.load(readable, fault, at, deadline),
+        };
+        match fault {
+            Some(Fault::AnswerLost) => (unknown(), soon),
+            Some(Fault::KilledAfter) => {
+                self.restarts(super::empty_sozu());
+                (unknown(), soon)
+            }
+            Some(Fault::KilledRestored) => {
+                self.restarts(before);
+                (unknown(), soon)
+            }
+            Some(Fault::Unreadable) if requests.len() > 1 => (
+                refused("Error consuming load state message".to_owned()),
+                soon,
+            ),
+            _ => answer,
+        }
+    }
+
+    /// To all workers: the words of each that answered. The main process takes a frontend back if none said OK:
+    /// at once if all have answered, else when the deadline is over.
+    fn scatter(
+        &mut self,
+        request: &Request,
+        fault: Option<Fault>,
+        at: Duration,
+        deadline: Duration,
+    ) -> Vec<(u32, Option<&'static str>)> {
+        let mut answers = Vec::new();
+        for worker in &mut self.workers {
+            if worker.stalled_until > at {
+                worker.waiting.push(request.clone());
+            } else {
+                answers.push((worker.id, worker.take(request)));
+            }
+        }
+        if fault == Some(Fault::WorkerKilled) {
+            answers[1].1 = Some("worker closed");
+        }
+        let nobody = answers.iter().all(|(_, words)| words.is_some());
+        let back = match &request.request_type {
+            Some(RequestType::AddHttpFrontend(front)) if nobody => {
+                RequestType::remove_http_frontend(front.clone())
+            }
+            _ => return answers,
+        };
+        let all_answered = answers.len() == self.workers.len();
+        self.taken_back.push(TakenBack {
+            at: if all_answered { at } else { at + deadline },
+            request: back.into(),
+        });
+        self.advance(at);
+        answers
+    }
+
+    fn take_one(
+        &mut self,
+        request: &Request,
+        fault: Option<Fault>,
+        at: Duration,
+        deadline: Duration,
+    ) -> (Outcome, Duration) {
+        let soon = Duration::from_millis(1);
+        if let Some(reason) = self.main_refuses(request) {
+            let words = format!("could not apply request on the main process state: {reason}");
+            return (refused(words), soon);
+        }
+        let answers = self.scatter(request, fault, at, deadline);
+        let timed_out = answers.len() < self.workers.len();
+        self.relaunch(fault);
+        if !timed_out && answers.iter().all(|(_, words)| words.is_none()) {
+            return (Outcome::Ok { skipped: 0 }, soon);
+        }
+        let words: Vec<String> = answers
+            .iter()
+            .map(|(id, words)| format!("{id}: {}", words.unwrap_or("OK")))
+            .collect();
+        let took = if timed_out { deadline } else { soon };
+        (refused(words.join(", ")), took)
+    }
+
+    fn load(
+        &mut self,
+        requests: &[Request],
+        fault: Option<Fault>,
+        at: Duration,
+        deadline: Duration,
+    ) -> (Outcome, Duration) {
+        let (mut skipped, mut ok, mut errors, mut timed_out) = (0, 0, 0, false);
+        for request in requests {
+            if self.main_refuses(request).is_some() {
+                skipped += 1;
+                continue;
+            }
+            let answers = self.scatter(request, fault, at, deadline);
+            timed_out |= answers.len() < self.workers.len();
+            let good = answers.iter().filter(|(_, words)| words.is_none()).count();
+            ok += good;
+            errors += answers.len() - good;
+        }
+        self.relaunch(fault);
+        if errors == 0 && !timed_out {
+            return (Outcome::Ok { skipped }, Duration::from_millis(1));
+        }
+        let words = format!(
+            "loading state: {ok} ok messages, {errors} errors, timed out: {timed_out}, reverted entries: 0"
+        );
+        let took = if timed_out {
+            deadline
+        } else {
+            Duration::from_millis(1)
+        };
+        (refused(words), took)
+    }
+
+    fn relaunch(&mut self, fault: Option<Fault>) {
+        if fault == Some(Fault::WorkerKilled) {
+            self.workers.pop();
+            self.launch();
+        }
+    }
+
+    /// The main process takes the request, or says why not.
+    fn main_refuses(&mut self, request: &Request) -> Option<String> {
+        if mark(request) == Some("main") {
+            return Some("bad host name".to_owned());
+        }
+        let result = self.main.dispatch(request);
+        result.err().map(|error| error.to_string())
+    }
+}

@@ -1,0 +1,366 @@
+//! What has to be true at every moment, and at rest: the promise, told by an onlooker who knows what every process of Sōzu
+//! holds and what is on disk, and nothing of how the keeper works.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use super::super::{
+    declared::{Stance, Why},
+    verdict::Verdict,
+};
+use super::{World, bus, sozu::mark, text, *};
+use crate::state_keeper::{
+    events::Acceptance,
+    key::{Key, key_of},
+};
+
+const NOTHING: &str = "nothing";
+
+/// What was seen so far.
+#[derive(Default)]
+pub(super) struct Onlooker {
+    moment: u64,
+    version: u64,
+    /// What the main process and at least one worker hold under a key now.
+    stands: HashMap<Key, BTreeSet<String>>,
+    /// When it last did.
+    stood: HashMap<(Key, String), u64>,
+    /// When an entry was written.
+    taken: HashMap<u64, u64>,
+    /// What strangers have put there, in any life.
+    strangers: BTreeSet<(Key, String)>,
+    settled: Option<Position>,
+    acknowledged: Option<Position>,
+    /// What was wrong.
+    pub(super) wrong: Vec<String>,
+}
+
+/// What an entry asks for: key and value.
+fn asks(entry: &Entry) -> Option<(Key, String)> {
+    let request = entry.request.request_type.as_ref()?;
+    match Object::added_by(request) {
+        Some(object) => {
+            let object = object.canonical();
+            Some((object.key().ok()?, text(&object)))
+        }
+        None => Some((key_of(request)?.ok()?, NOTHING.to_owned())),
+    }
+}
+
+impl World {
+    pub(super) fn strangers_put(&mut self, objects: &[Object]) {
+        for object in objects {
+            let key = object.key().unwrap();
+            self.onlooker.strangers.insert((key, text(object)));
+        }
+    }
+
+    /// Something may have happened.
+    pub(super) fn look(&mut self) {
+        let seen = &mut self.onlooker;
+        seen.moment += 1;
+        for (entry, _) in &self.disk.journal[seen.taken.len()..] {
+            seen.taken.insert(entry.seq, seen.moment);
+        }
+        if seen.version != self.sozu.version {
+            seen.version = self.sozu.version;
+            let holds = self.sozu.holds();
+            let mut keys: BTreeSet<Key> = seen.stands.keys().cloned().collect();
+            keys.extend(holds.iter().flat_map(|held| held.keys().cloned()));
+            let value = |held: &BTreeMap<Key, String>, key: &Key| {
+                held.get(key).cloned().unwrap_or_else(|| NOTHING.to_owned())
+            };
+            for key in keys {
+                let in_main = value(&holds[0], &key);
+                let by_a_worker = holds[1..].iter().any(|held| value(held, &key) == in_main);
+                let now: BTreeSet<String> = by_a_worker.then_some(in_main).into_iter().collect();
+                let before = seen
+                    .stands
+                    .insert(key.clone(), now)
+                    .unwrap_or_else(|| BTreeSet::from([NOTHING.to_owned()]));
+                for value in before {
+                    seen.stood.insert((key.clone(), value), seen.moment);
+                }
+            }
+        }
+        let settled = self.keeper.settled_position(&bus());
+        let mut wrong = Vec::new();
+        if settled < self.onlooker.settled {
+            wrong.push(format!(
+                "the position goes back: {:?} → {settled:?}",
+                self.onlooker.settled
+            ));
+        }
+        self.onlooker.settled = settled;
+        if settled > self.onlooker.acknowledged {
+            self.onlooker.acknowledged = settled;
+            for (entry, verdict) in &self.disk.journal {
+                let is_passed = entry.position.is_some() && entry.position <= settled;
+                if is_passed && verdict.is_none() && !self.is_parked(entry.seq) {
+                    wrong.push(format!("{settled:?} passes the open entry {}", entry.seq));
+                }
+            }
+        }
+        self.onlooker.wrong.extend(wrong);
+    }
+
+    fn is_parked(&self, seq: u64) -> bool {
+        let mut tail = self.keeper.tail.iter();
+        tail.any(|folded| folded.entry.seq == seq && folded.is_parked())
+    }
+
+    /// The daemon has died: what it said of positions is said again from its start.
+    pub(super) fn forget_positions(&mut self) {
+        self.onlooker.settled = None;
+    }
+
+    /// The keeper calls these verdicts final.
+    pub(super) fn hear_verdicts(&mut self, acceptance: &Acceptance) {
+        let mut wrong = Vec::new();
+        for verdict in &acceptance.verdicts {
+            let row = self
+                .disk
+                .journal
+                .iter()
+                .find(|(entry, _)| entry.seq == verdict.seq);
+            let (entry, known) = row.expect("a verdict is about an entry of the log");
+            if known
+                .as_ref()
+                .is_some_and(|known| *known != verdict.verdict)
+            {
+                wrong.push(format!("the verdict of {} changes", entry.seq));
+            }
+            if matches!(verdict.verdict, Verdict::Applied | Verdict::TakenOver)
+                && let Some((key, value)) = asks(entry)
+                && !self.stood_since(entry.seq, &key, &value)
+            {
+                wrong.push(format!(
+                    "{} is called {:?}, but never was: {key} {value}",
+                    entry.seq, verdict.verdict
+                ));
+            }
+        }
+        self.onlooker.wrong.extend(wrong);
+    }
+
+    fn stood_since(&self, seq: u64, key: &Key, value: &str) -> bool {
+        let seen = &self.onlooker;
+        let stands = match seen.stands.get(key) {
+            Some(values) => values.contains(value),
+            None => value == NOTHING,
+        };
+        let is_kept = matches!(key, Key::Cluster(_)) && value == NOTHING && {
+            let says = self.keeper.desired.declared().all(key);
+            says.iter()
+                .any(|(_, says)| says.stance == Stance::Kept(Why::StillUsed))
+        };
+        let last = seen.stood.get(&(key.clone(), value.to_owned()));
+        stands || is_kept || last >= seen.taken.get(&seq)
+    }
+
+    /// Verdicts about one key come in the order of the log.
+    pub(super) fn look_at_the_order(&mut self) {
+        let mut open: HashMap<Key, u64> = HashMap::new();
+        let mut wrong = Vec::new();
+        for (entry, verdict) in &self.disk.journal {
+            let Some((key, _)) = asks(entry) else {
+                continue;
+            };
+            match (verdict, open.get(&key)) {
+                (None, _) if self.is_parked(entry.seq) => {}
+                (None, _) => {
+                    open.insert(key, entry.seq);
+                }
+                (Some(verdict), Some(earlier)) => wrong.push(format!(
+                    "{} is {verdict:?} before {earlier} about the same key is final",
+                    entry.seq
+                )),
+                (Some(_), None) => {}
+            }
+        }
+        self.onlooker.wrong.extend(wrong);
+    }
+
+    /// At rest the promise holds as a whole.
+    pub(super) fn judge(&mut self) -> Result<(), String> {
+        let mut wrong = std::mem::take(&mut self.onlooker.wrong);
+        let parked = self
+            .disk
+            .journal
+            .iter()
+            .filter(|(entry, _)| self.is_parked(entry.seq))
+            .count();
+        for (entry, verdict) in &self.disk.journal {
+            match verdict {
+                None if !self.is_parked(entry.seq) => {
+                    wrong.push(format!(
+                        "{} has no verdict at rest: {:?}",
+                        entry.seq,
+                        asks(entry)
+                    ));
+                }
+                Some(Verdict::Refused(reason)) => {
+                    let ours = [
+                        "owns it",
+                        "left it behind",
+                        "is not known",
+                        "did not come within",
+                    ];
+                    let is_ours = ours.iter().any(|words| reason.contains(words));
+                    if mark(&entry.request).is_none() && !is_ours {
+                        wrong.push(format!(
+                            "{} is refused for a trouble that passed: {reason}",
+                            entry.seq
+                        ));
+                    }
+                }
+                _ => {}
+            }
+        }
+        if parked == 0 {
+            let on_disk: BTreeMap<(Key, SourceName), String> = self
+                .disk
+                .objects
+                .iter()
+                .map(|(place, says)| (place.clone(), format!("{says:?}")))
+                .collect();
+            let declared = self.keeper.desired.declared();
+            let in_memory: BTreeMap<(Key, SourceName), String> = declared
+                .keys()
+                .flat_map(|key| {
+                    declared.all(key).iter().map(move |(source, says)| {
+                        ((key.clone(), source.clone()), format!("{says:?}"))
+                    })
+                })
+                .collect();
+            if on_disk != in_memory {
+                wrong.push(format!(
+                    "the accepted sets on disk differ: {on_disk:#?} {in_memory:#?}"
+                ));
+            }
+        }
+        self.judge_sozu(&mut wrong);
+        self.judge_verdicts(&mut wrong);
+        let last = self.disk.positions.get(&bus()).copied();
+        if self.keeper.settled_position(&bus()) != last {
+            wrong.push(format!(
+                "all is settled, but the bus may acknowledge only {:?} of {last:?}",
+                self.keeper.settled_position(&bus())
+            ));
+        }
+        if self.carried_out >= 2000 {
+            wrong.push("the keeper never comes to rest".to_owned());
+        }
+        if wrong.is_empty() {
+            return Ok(());
+        }
+        let journal = self.disk.journal.iter().map(|(entry, verdict)| {
+            let asks = asks(entry).map(|(key, value)| format!("{key} = {value:.160}"));
+            let asks = asks.unwrap_or_default();
+            format!("{} {}: {verdict:?}: {asks}", entry.seq, entry.source)
+        });
+        let journal: Vec<String> = journal.collect();
+        Err(format!("{wrong:#?}\nthe journal: {journal:#?}"))
+    }
+
+    /// Sōzu's main process holds what is wanted, and beside it only what strangers put there.
+    fn judge_sozu(&self, wrong: &mut Vec<String>) {
+        let held = self.sozu.holds().remove(0);
+        let declared = self.keeper.desired.declared();
+        let keys: BTreeSet<&Key> = held.keys().chain(declared.keys()).collect();
+        for key in keys {
+            if self.keeper.doubts.divergent.contains(key) {
+                continue;
+            }
+            let holds = held.get(key);
+            let fine = match declared.wanted(key) {
+                Wanted::Object(object, _) => holds == Some(&text(&object)),
+                Wanted::Nothing => holds.is_none(),
+                Wanted::NoOpinion => holds.is_none_or(|value| {
+                    self.onlooker
+                        .strangers
+                        .contains(&(key.clone(), value.clone()))
+                }),
+            };
+            if !fine {
+                wrong.push(format!(
+                    "{key}: wanted {:?}, held {holds:?}",
+                    declared.wanted(key)
+                ));
+            }
+        }
+    }
+
+    /// The entries that were not refused, folded in order by the simplest rule, lead to what is wanted; and each
+    /// verdict says what its entry did there.
+    fn judge_verdicts(&self, wrong: &mut Vec<String>) {
+        type Says = BTreeMap<SourceName, (u64, String)>;
+        let mut said: BTreeMap<Key, Says> = BTreeMap::new();
+        let wanted = |says: Option<&Says>| -> String {
+            let eldest = says.and_then(|says| says.values().min());
+            eldest.map_or(NOTHING.to_owned(), |(_, value)| value.clone())
+        };
+        for (entry, verdict) in &self.disk.journal {
+            let Some(verdict) = verdict
+                .as_ref()
+                .filter(|it| !matches!(it, Verdict::Refused(_)))
+            else {
+                continue;
+            };
+            let Some((key, value)) = asks(entry) else {
+                continue;
+            };
+            let before = wanted(said.get(&key));
+            let says = said.entry(key.clone()).or_default();
+            if value == NOTHING {
+                says.remove(&entry.source);
+            } else {
+                let since = says
+                    .get(&entry.source)
+                    .map_or(entry.seq, |(since, _)| *since);
+                says.insert(entry.source.clone(), (since, value));
+            }
+            if let (Key::Cluster(id), NOTHING, None) =
+                (&key, asks(entry).unwrap().1.as_str(), &entry.origin)
+            {
+                let of = format!("\"cluster_id\":\"{id}\"");
+                for says in said.values_mut() {
+                    says.retain(|source, (_, value)| {
+                        *source != entry.source || !value.contains(&of)
+                    });
+                }
+            }
+            let after = wanted(said.get(&key));
+            let changes = matches!(
+                verdict,
+                Verdict::Applied | Verdict::Superseded | Verdict::TakenOver | Verdict::Divergent
+            );
+            let is_cluster = matches!(key, Key::Cluster(_));
+            if changes != (before != after) && !is_cluster && !self.had_strangers {
+                wrong.push(format!(
+                    "{} is {verdict:?}, but turned {before} into {after}",
+                    entry.seq
+                ));
+            }
+        }
+        let declared = self.keeper.desired.declared();
+        for (key, says) in &said {
+            let kept = declared
+                .all(key)
+                .iter()
+                .any(|(_, says)| matches!(says.stance, Stance::Kept(_)));
+            let is = match declared.wanted(key) {
+                Wanted::Object(object, _) => text(&object),
+                _ => NOTHING.to_owned(),
+            };
+            let should = wanted(Some(says));
+            if is != should && !kept {
+                wrong.push(format!("{key}: {is} is wanted, declared is {should}"));
+            }
+        }
+        for key in declared.keys() {
+            if !said.contains_key(key) && matches!(declared.wanted(key), Wanted::Object(..)) {
+                wrong.push(format!("{key} is wanted and was never declared"));
+            }
+        }
+    }
+}
