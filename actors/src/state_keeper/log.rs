@@ -307,22 +307,19 @@ impl Tail {
             }
         }
         for folded in again {
-            match self.refused.get(&folded.entry.seq).cloned() {
-                Some(reason) => {
-                    let folded = self.enter(Folded {
-                        turned: Vec::new(),
-                        provisional: Provisional::Final(Verdict::Refused(reason)),
-                        ..folded
-                    });
-                    self.entries.push_back(folded);
-                }
-                None => {
-                    let took_over = match folded.provisional {
-                        Provisional::Sends { taken_over } => Some(taken_over),
-                        _ => None,
-                    };
-                    keys.extend(self.fold_as(folded.entry, took_over, desired, belief));
-                }
+            if let Some(reason) = self.refused.get(&folded.entry.seq).cloned() {
+                let folded = self.enter(Folded {
+                    turned: Vec::new(),
+                    provisional: Provisional::Final(Verdict::Refused(reason)),
+                    ..folded
+                });
+                self.entries.push_back(folded);
+            } else {
+                let took_over = match folded.provisional {
+                    Provisional::Sends { taken_over } => Some(taken_over),
+                    _ => None,
+                };
+                keys.extend(self.fold_as(folded.entry, took_over, desired, belief));
             }
         }
         keys
