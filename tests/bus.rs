@@ -8,6 +8,7 @@ mod support;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -20,7 +21,7 @@ use sozu_command_lib::proto::command::{
     AddBackend, Cluster, RemoveBackend, SocketAddress, request::RequestType,
 };
 use support::{at_rest, frontend, journal, rounds, verdicts};
-use testkit::{Fate, SOON, Sozu, Tap};
+use testkit::{Fate, SOON, Sozu, Tap, wait_until};
 
 const LONG: Duration = Duration::from_mins(1);
 
@@ -310,4 +311,67 @@ fn ends_as_published(
             .collect();
         assert!(is_true, "{row:?} after {history:?}");
     }
+}
+
+/// History never replays into live traffic: until the bus has caught up, what Sōzu held when it subscribed is left
+/// alone, whatever the topic once said of it; what is new flows at once.
+#[test]
+fn while_a_bus_catches_up_live_traffic_is_not_touched() {
+    let sozu = Sozu::start().unwrap();
+    sozu.apply(route(&sozu, "live")).unwrap();
+    let tap = Tap::before(&sozu).unwrap();
+    let changes = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&changes);
+    tap.rule(move |request| {
+        let text = match &request.request_type {
+            Some(RequestType::LoadState(path)) => std::fs::read_to_string(path).unwrap(),
+            Some(RequestType::SaveState(_) | RequestType::Status(_)) => String::new(),
+            other => format!("{other:?}"),
+        };
+        seen.lock().unwrap().push(text);
+        Fate::Pass
+    });
+    let mut host = Host::prepare(&sozu, tap.socket(), &["platform"]);
+    host.start_again();
+    let mut topic = Topic::new("platform");
+    let [cluster, _, frontend] = route(&sozu, "live");
+    let removed = RequestType::RemoveCluster("live".to_owned());
+    let history = [
+        cluster.clone(),
+        frontend.clone(),
+        removed,
+        cluster,
+        frontend,
+    ];
+    topic.publish(history);
+    topic.publish(route(&sozu, "new"));
+    host.subscribe(&topic);
+
+    // All but the last message: the bus has not caught up.
+    let mut first = topic.delivers();
+    let last = first.pop().unwrap();
+    assert_eq!(host.offer(&topic, first, SOON), Ok(7));
+    wait_until("the new cluster is there", SOON, || {
+        sozu.held().unwrap().clusters() == ["live", "new"]
+    });
+    assert_eq!(host.report_of(&topic).caught_up, Some(false));
+    assert!(
+        host.report_of(&topic).settled < Some(position(2)),
+        "the removal waits"
+    );
+    assert_eq!(host.offer(&topic, vec![last], SOON), Ok(1));
+    host.settled(&mut topic, SOON);
+    assert_eq!(host.report_of(&topic).caught_up, Some(true));
+    let held = sozu.held().unwrap();
+    assert_eq!(held.hostnames(), ["live.example", "new.example"]);
+    let changes = changes.lock().unwrap();
+    let touching: Vec<_> = changes
+        .iter()
+        .filter(|text| text.contains("live"))
+        .collect();
+    assert_eq!(
+        touching,
+        Vec::<&String>::new(),
+        "the route was there as it should be"
+    );
 }

@@ -161,17 +161,17 @@ fn an_unproven_backend_that_is_removed_holds_up_nothing() {
 #[test]
 fn what_is_ours_is_not_taken_over() {
     let mut world = with_clusters();
-    let mut sticky = cluster("c");
-    if let Object::Cluster(cluster) = &mut sticky {
-        cluster.sticky_session = true;
+    let mut redirecting = cluster("c");
+    if let Object::Cluster(cluster) = &mut redirecting {
+        cluster.https_redirect = true;
     }
     world.hands_over(2, &[bad("b", "bad/"), cluster("c").add()]);
     let sent = world.until_sent();
-    world.hands_over(4, &[sticky.add()]);
+    world.hands_over(4, &[redirecting.add()]);
     world.pending.push_front(sent);
     world.rest();
     assert_eq!(world.verdicts()[2..], ["refused", "superseded", "applied"]);
-    world.sozu_holds(&[cluster("a"), cluster("b"), sticky]);
+    world.sozu_holds(&[cluster("a"), cluster("b"), redirecting]);
 }
 
 /// An entry that is folded again still took over what was there before.
