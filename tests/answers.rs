@@ -563,3 +563,31 @@ fn the_socket_fails_under_the_files_of_a_directory() {
     }
     all_well(&daemon);
 }
+
+/// The same in bulk: frontends are told as divergent, what the main process keeps is applied.
+#[test]
+fn all_workers_are_stopped_under_a_bulk_and_the_difference_is_told() {
+    let mut scene = Scene::begin();
+    scene.sozu.stop_workers().unwrap();
+    let changes = ["b", "c"].map(|name| route_of(&scene.sozu, name));
+    scene.publish(changes.into_iter().flatten());
+    wait_until(
+        "Sōzu's main process takes the frontends back",
+        LONG,
+        || {
+            let held = scene.sozu.held().unwrap();
+            held.clusters().len() == 3 && held.hostnames().len() == 1
+        },
+    );
+    scene.sozu.continue_workers().unwrap();
+    let rows = scene.rests();
+    for row in &rows {
+        let wanted = match row.kind.as_deref() {
+            Some("http_frontend") => "divergent",
+            _ => "applied",
+        };
+        assert_eq!(row.verdict(), wanted, "{row:?}");
+    }
+    scene.holds(&[]);
+    scene.flows();
+}
