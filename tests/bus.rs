@@ -12,11 +12,15 @@ use std::{
 };
 
 use bus::{Host, Topic, position};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use sozu_command_lib::proto::command::{
     AddBackend, Cluster, RemoveBackend, SocketAddress, request::RequestType,
 };
 use support::{at_rest, frontend, journal, rounds, verdicts};
-use testkit::{SOON, Sozu};
+use testkit::{Fate, SOON, Sozu, Tap};
 
 const LONG: Duration = Duration::from_mins(1);
 
@@ -199,17 +203,59 @@ impl Dice {
 
 #[test]
 fn a_topic_ends_in_sozu_as_it_was_published_however_often_the_keeper_dies() {
+    let mut sozu = Sozu::start().unwrap();
+    let socket = sozu.command_socket();
+    let host = Host::prepare(&sozu, socket, &["platform"]);
+    ends_as_published(&mut sozu, host, rounds(5_000, 50_000), |_, _| {});
+}
+
+/// The same while connections break under one request in ten, workers are killed, and Sōzu loses all it holds.
+#[test]
+fn a_topic_ends_in_sozu_as_it_was_published_whatever_fails_on_the_way() {
+    let mut sozu = Sozu::start().unwrap();
+    let tap = Tap::before(&sozu).unwrap();
     let mut dice = Dice::new();
-    let sozu = Sozu::start().unwrap();
-    let mut host = Host::start(&sozu, &["platform"]);
+    tap.rule(move |_| match dice.roll(20) {
+        0 => Fate::Cut,
+        1 => Fate::CutBefore,
+        _ => Fate::Pass,
+    });
+    let host = Host::prepare(&sozu, tap.socket(), &["platform"]);
+    ends_as_published(
+        &mut sozu,
+        host,
+        rounds(2_000, 20_000),
+        |sozu, dice| match dice.roll(8) {
+            0 => {
+                sozu.kill().unwrap();
+                sozu.start_again().unwrap();
+            }
+            1 => {
+                if let Some(worker) = sozu.worker_pids().first() {
+                    kill(Pid::from_raw(*worker), Signal::SIGKILL).unwrap();
+                }
+            }
+            _ => {}
+        },
+    );
+}
+
+/// Publishes so many changes, kills the keeper now and then, and judges what has become of each.
+fn ends_as_published(
+    sozu: &mut Sozu,
+    mut host: Host,
+    count: usize,
+    mut fails: impl FnMut(&mut Sozu, &mut Dice),
+) {
+    let mut dice = Dice::new();
     let mut topic = Topic::new("platform");
     let mut published = Published::default();
-    let count = rounds(5_000, 50_000);
+    host.start_again();
     host.subscribe(&topic);
     while topic.messages.len() < count {
         for _ in 0..=dice.roll(400) {
             let place = topic.messages.len();
-            topic.publish([published.next(place, &mut dice, &sozu)]);
+            topic.publish([published.next(place, &mut dice, sozu)]);
         }
         // It dies at any moment after the first change is handed over, or not at all.
         let dies = dice.roll(2) == 0;
@@ -228,15 +274,16 @@ fn a_topic_ends_in_sozu_as_it_was_published_however_often_the_keeper_dies() {
             host.start_again();
             host.subscribe(&topic);
         }
+        fails(sozu, &mut dice);
         host.consume(&topic);
         if dice.roll(3) == 0 {
             host.settled(&mut topic, LONG);
-            published.is_held_by(&sozu);
+            published.is_held_by(sozu);
         }
         host.acknowledge(&mut topic);
     }
     host.settled(&mut topic, LONG);
-    published.is_held_by(&sozu);
+    published.is_held_by(sozu);
 
     let rows = at_rest(&host.state_directory(), topic.messages.len(), SOON);
     let mut seen: HashMap<&str, usize> = HashMap::new();
@@ -257,6 +304,10 @@ fn a_topic_ends_in_sozu_as_it_was_published_however_often_the_keeper_dies() {
             "duplicate" | "superseded" | "absent" | "removed_with_its_cluster" => true,
             _ => false,
         };
-        assert!(is_true, "{row:?}");
+        let history = rows.iter().filter(|other| other.key == row.key);
+        let history: Vec<_> = history
+            .map(|row| (row.seq, &row.change, row.verdict()))
+            .collect();
+        assert!(is_true, "{row:?} after {history:?}");
     }
 }

@@ -23,6 +23,8 @@ pub enum Fate {
     Pass,
     /// Sōzu gets the request; the daemon's connection ends before the answer.
     Cut,
+    /// The daemon's connection ends before Sōzu gets the request.
+    CutBefore,
     /// Sōzu gets the request; its answer is kept back, and the connection stays open.
     Mute,
     /// Nobody gets anything, and the connection stays open.
@@ -103,8 +105,10 @@ fn serve(mut client: UnixStream, behind: &Path, rule: &Mutex<Rule>) -> Result<()
     loop {
         let mut request = wire::read::<Request>(&mut client)?;
         let fate = (rule.lock().unwrap_or_else(PoisonError::into_inner))(&mut request);
-        if fate == Fate::Swallow {
-            continue;
+        match fate {
+            Fate::Swallow => continue,
+            Fate::CutBefore => return Ok(()),
+            _ => {}
         }
         send(&mut sozu, &wire::frame(&request))?;
         if fate == Fate::Cut {

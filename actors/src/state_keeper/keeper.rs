@@ -95,8 +95,8 @@ pub(super) struct Doubts {
     pub suspects: HashMap<Key, usize>,
     /// Unknown outcomes when sent alone.
     pub unanswered: HashMap<Key, u32>,
-    /// Not taken where nothing was believed to be; a read tells what is there.
-    pub added: HashSet<Key>,
+    /// Sent where nothing was believed to be, and perhaps not taken; a read tells what is there.
+    pub added: HashMap<Key, Arc<Object>>,
     /// Refused once because Sōzu did not hold what was believed.
     pub contradicted: HashSet<Key>,
 }

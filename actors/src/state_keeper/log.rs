@@ -176,8 +176,25 @@ impl Tail {
     /// Folds an entry and appends it, and then what was parked for a cluster that it brings.
     /// Returns the keys of which something else may be wanted now.
     pub fn fold(&mut self, entry: Arc<Entry>, desired: &mut Desired, belief: &Belief) -> Vec<Key> {
+        self.fold_as(entry, None, desired, belief)
+    }
+
+    /// `took_over`: what an earlier fold of it found. What Sōzu holds by now may be of a later entry.
+    fn fold_as(
+        &mut self,
+        entry: Arc<Entry>,
+        took_over: Option<bool>,
+        desired: &mut Desired,
+        belief: &Belief,
+    ) -> Vec<Key> {
         self.end_parked(&entry);
-        let folded = self.enter(fold(entry, desired, belief));
+        let mut folded = fold(entry, desired, belief);
+        if let (Some(took_over), Provisional::Sends { taken_over }) =
+            (took_over, &mut folded.provisional)
+        {
+            *taken_over = took_over;
+        }
+        let folded = self.enter(folded);
         let mut keys: Vec<Key> = folded
             .turned
             .iter()
@@ -290,16 +307,19 @@ impl Tail {
             }
         }
         for folded in again {
-            match self.refused.get(&folded.entry.seq).cloned() {
-                Some(reason) => {
-                    let folded = self.enter(Folded {
-                        turned: Vec::new(),
-                        provisional: Provisional::Final(Verdict::Refused(reason)),
-                        ..folded
-                    });
-                    self.entries.push_back(folded);
-                }
-                None => keys.extend(self.fold(folded.entry, desired, belief)),
+            if let Some(reason) = self.refused.get(&folded.entry.seq).cloned() {
+                let folded = self.enter(Folded {
+                    turned: Vec::new(),
+                    provisional: Provisional::Final(Verdict::Refused(reason)),
+                    ..folded
+                });
+                self.entries.push_back(folded);
+            } else {
+                let took_over = match folded.provisional {
+                    Provisional::Sends { taken_over } => Some(taken_over),
+                    _ => None,
+                };
+                keys.extend(self.fold_as(folded.entry, took_over, desired, belief));
             }
         }
         keys

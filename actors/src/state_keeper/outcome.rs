@@ -90,21 +90,20 @@ impl Keeper {
     /// Sōzu did not take steps that were worked out from what it was believed to hold. Where nothing
     /// was believed to be, the read may find what somebody else has put there.
     fn not_as_believed(&mut self, steps: Vec<Step>) {
-        let added = steps
-            .iter()
-            .filter(|step| step.to.is_some() && step.requests.len() == 1);
-        self.doubts.added.extend(added.map(|step| step.key.clone()));
+        let added = steps.iter().filter(|step| step.requests.len() == 1);
+        let added = added.filter_map(|step| Some((step.key.clone(), step.to.clone()?)));
+        self.doubts.added.extend(added);
         self.read_back(steps, 1);
     }
 
-    /// After a read: where somebody else's object was found, it is taken over.
+    /// After a read: where an object was found that is not the one we sent, it is taken over.
     pub(super) fn find_taken_over(&mut self) {
-        for key in std::mem::take(&mut self.doubts.added) {
-            let Wanted::Object(wanted, _) = self.desired.declared().wanted(&key) else {
-                continue;
-            };
+        for (key, sent) in std::mem::take(&mut self.doubts.added) {
             let held = self.belief.held(&key);
-            if held.object().is_some_and(|held| !held.same(&wanted)) {
+            let is_theirs = held.object().is_some_and(|held| !held.same(&sent));
+            if let Wanted::Object(wanted, _) = self.desired.declared().wanted(&key)
+                && is_theirs
+            {
                 self.tail.take_over(&key, &wanted);
             }
         }

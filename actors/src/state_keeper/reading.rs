@@ -142,8 +142,11 @@ impl Keeper {
             .collect();
         self.dirty = differing.into_iter().collect();
         self.queue.clear();
+        // Of what needs nothing more, nothing is in doubt.
         let dirty = &self.dirty;
+        self.doubts.unproven.retain(|key| dirty.contains(key));
         self.doubts.suspects.retain(|key, _| dirty.contains(key));
+        self.doubts.unanswered.retain(|key, _| dirty.contains(key));
         self.doubts.contradicted.retain(|key| dirty.contains(key));
     }
 

@@ -141,3 +141,52 @@ fn a_cluster_that_somebody_else_removed_comes_back() {
     assert_eq!(world.verdicts()[2..], ["applied"]);
     world.sozu_holds(&[cluster("a"), cluster("b"), backend("a", "a-0", 1)]);
 }
+
+/// No worker has to answer for what is no longer wanted, nor held.
+#[test]
+fn an_unproven_backend_that_is_removed_holds_up_nothing() {
+    let mut world = with_clusters();
+    world.fault = Some(Fault::RequestLost);
+    let added = backend("a", "a-0", 1);
+    world.hands_over(2, &[added.add()]);
+    let sent = world.until_sent();
+    world.hands_over(3, &[added.remove().unwrap()]);
+    world.pending.push_front(sent);
+    world.rest();
+    assert_eq!(world.verdicts()[2..], ["superseded", "applied"]);
+    world.sozu_holds(&[cluster("a"), cluster("b")]);
+}
+
+/// A batch was taken in part while another value came: what Sōzu holds is ours.
+#[test]
+fn what_is_ours_is_not_taken_over() {
+    let mut world = with_clusters();
+    let mut sticky = cluster("c");
+    if let Object::Cluster(cluster) = &mut sticky {
+        cluster.sticky_session = true;
+    }
+    world.hands_over(2, &[bad("b", "bad/"), cluster("c").add()]);
+    let sent = world.until_sent();
+    world.hands_over(4, &[sticky.add()]);
+    world.pending.push_front(sent);
+    world.rest();
+    assert_eq!(world.verdicts()[2..], ["refused", "superseded", "applied"]);
+    world.sozu_holds(&[cluster("a"), cluster("b"), sticky]);
+}
+
+/// An entry that is folded again still took over what was there before.
+#[test]
+fn what_was_taken_over_stays_taken_over() {
+    let mut sozu = empty_sozu();
+    hold(&mut sozu, &[http("theirs", "x.example")]);
+    let mut world = World::new(sozu);
+    world.rest();
+    world.subscribes(None);
+    let changes = [
+        cluster("a").add(),
+        bad("a", "z.example/"),
+        http("a", "x.example").add(),
+    ];
+    world.sends(0, &changes);
+    assert_eq!(world.verdicts(), ["applied", "refused", "taken_over"]);
+}
