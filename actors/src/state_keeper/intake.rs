@@ -9,7 +9,7 @@ use super::{
     events::{Effect, Mark, Now},
     guard,
     keeper::{Appending, Keeper, RefusedObject},
-    key::{Key, Kind, Object},
+    key::{Key, Keyed, Kind, Object},
     listing::{self, Changes, Taken},
     log::{Admission, Entry},
 };
@@ -167,7 +167,7 @@ impl Keeper {
         let device_known = self.devices.get(source) == Some(&listing.device);
         if entries.is_empty() && device_known {
             self.unspoken.remove(source);
-            self.taken.insert(source.clone(), files(listing));
+            self.take_files(source.clone(), files(listing));
             effects.push(Effect::Reply(reply, Ok(Declared { changes: 0 })));
             return;
         }
@@ -345,19 +345,19 @@ impl Keeper {
                 self.unspoken.remove(&appending.source);
                 let history = self.histories.entry(appending.source.clone()).or_default();
                 history.removed(now.at, appending.removals);
-                match appending.mark {
-                    Mark::Device(device) => {
-                        self.devices.insert(appending.source.clone(), device);
-                        self.taken.insert(appending.source, appending.taken);
-                    }
-                    Mark::Position(position) => {
-                        self.positions.insert(appending.source, position);
-                    }
-                }
                 let changes = appending.entries.len();
                 self.remember_taken(&appending.entries);
                 for entry in appending.entries {
                     self.fold(entry);
+                }
+                match appending.mark {
+                    Mark::Device(device) => {
+                        self.devices.insert(appending.source.clone(), device);
+                        self.take_files(appending.source, appending.taken);
+                    }
+                    Mark::Position(position) => {
+                        self.positions.insert(appending.source, position);
+                    }
                 }
                 Ok(Declared { changes })
             }
@@ -367,6 +367,23 @@ impl Keeper {
             }
         };
         effects.push(Effect::Reply(appending.reply, answer));
+    }
+
+    /// The files of a directory were taken: from now on the objects are shared with the watcher.
+    fn take_files(&mut self, source: SourceName, files: Taken) {
+        let known = self.taken.remove(&source).unwrap_or_default();
+        for (path, objects) in &files {
+            if known
+                .get(path)
+                .is_some_and(|known| Arc::ptr_eq(known, objects))
+            {
+                continue;
+            }
+            for Keyed { key, object } in objects.iter() {
+                self.desired.share(key, &source, object);
+            }
+        }
+        self.taken.insert(source, files);
     }
 
     /// A declaration that another, elder one overrides is shown.

@@ -90,8 +90,16 @@ impl Keeper {
         }
     }
 
-    /// Takes what was read for what is held, and tells foreign objects apart.
-    fn believe(&mut self, held: std::collections::HashMap<Key, Arc<super::key::Object>>) {
+    /// Takes what was read for what is held, and tells foreign objects apart. What is as wanted
+    /// shares its object with the wish.
+    fn believe(&mut self, mut held: std::collections::HashMap<Key, Arc<super::key::Object>>) {
+        for (key, held) in &mut held {
+            if let Wanted::Object(wanted, _) = self.desired.declared().wanted(key)
+                && wanted.same(held)
+            {
+                *held = wanted;
+            }
+        }
         let before = self.belief.replace(held);
         let mut keys: Vec<Key> = before.keys().chain(self.belief.keys()).cloned().collect();
         keys.sort_by(|a, b| a.kind().cmp(&b.kind()).then_with(|| a.cmp(b)));
