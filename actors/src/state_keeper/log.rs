@@ -137,12 +137,18 @@ impl Folded {
         matches!(self.provisional, Provisional::Parked { .. })
     }
 
-    /// The clusters that it is about.
+    /// The clusters that it is about: those of its keys, and those that a frontend left and entered.
     pub fn clusters(&self) -> impl Iterator<Item = &str> {
-        self.keys.iter().filter_map(|key| match key {
+        let of_keys = self.keys.iter().filter_map(|key| match key {
             Key::Cluster(id) | Key::Backend { cluster: id, .. } => Some(id.as_ref()),
             _ => None,
-        })
+        });
+        let turned = self.turned.iter();
+        let declarations = turned.flat_map(|turned| [&turned.before, &turned.after]);
+        let of_objects = declarations
+            .flatten()
+            .filter_map(|says| says.object.as_ref()?.cluster());
+        of_keys.chain(of_objects)
     }
 }
 
@@ -251,10 +257,13 @@ impl Tail {
     }
 
     /// Undoes the entries in `refused` (by sequence number, with the reason) and folds all later
-    /// ones again. Returns the keys of which something else may be wanted now.
+    /// ones again. Returns the keys of which something else may be wanted now. `leftover`: under
+    /// this key Sōzu's main process keeps what was refused. Where nothing was accepted before, it
+    /// has to go again: the source says so from now on, durably, with the refusal.
     pub fn refuse(
         &mut self,
         refused: &HashMap<u64, String>,
+        leftover: Option<&Key>,
         desired: &mut Desired,
         belief: &Belief,
     ) -> Vec<Key> {
@@ -262,9 +271,28 @@ impl Tail {
             .entries
             .iter()
             .position(|folded| refused.contains_key(&folded.entry.seq));
-        let Some(first) = first else {
-            return Vec::new();
-        };
+        first.map_or_else(Vec::new, |first| {
+            self.fold_again(first, refused, leftover, desired, belief)
+        })
+    }
+
+    /// Folds the entry `seq` and all later ones again, since what they were folded over is gone.
+    pub fn reconsider(&mut self, seq: u64, desired: &mut Desired, belief: &Belief) -> Vec<Key> {
+        let mut entries = self.entries.iter();
+        let first = entries.position(|folded| folded.entry.seq == seq);
+        first.map_or_else(Vec::new, |first| {
+            self.fold_again(first, &HashMap::new(), None, desired, belief)
+        })
+    }
+
+    fn fold_again(
+        &mut self,
+        first: usize,
+        refused: &HashMap<u64, String>,
+        leftover: Option<&Key>,
+        desired: &mut Desired,
+        belief: &Belief,
+    ) -> Vec<Key> {
         let again: Vec<Folded> = self.entries.drain(first..).collect();
         self.last.clear();
         let before = std::mem::take(&mut self.entries);
@@ -282,8 +310,10 @@ impl Tail {
         for folded in again {
             match refused.get(&folded.entry.seq) {
                 Some(reason) => {
+                    let turned = leftover.and_then(|key| take_away(&folded, key, desired, belief));
+                    keys.extend(leftover.cloned());
                     let folded = self.enter(Folded {
-                        turned: Vec::new(),
+                        turned: turned.into_iter().collect(),
                         provisional: Provisional::Final(Verdict::Refused(reason.clone())),
                         ..folded
                     });
@@ -295,13 +325,22 @@ impl Tail {
         keys
     }
 
-    /// The last entry that turned `key`: the one that a refusal of the key refuses.
-    pub fn last_of(&self, key: &Key) -> Option<u64> {
+    /// The newest entry.
+    pub fn newest(&self) -> u64 {
+        let seqs = self.entries.iter().map(|folded| folded.entry.seq);
+        seqs.max().unwrap_or(0)
+    }
+
+    /// The last entry, up to the entry `newest`, that turned `key`: the one that a refusal of the
+    /// key refuses.
+    pub fn last_of(&self, key: &Key, newest: u64) -> Option<u64> {
         self.entries
             .iter()
             .rev()
             .find(|folded| {
-                matches!(folded.provisional, Provisional::Sends { .. }) && folded.keys.contains(key)
+                folded.entry.seq <= newest
+                    && matches!(folded.provisional, Provisional::Sends { .. })
+                    && folded.keys.contains(key)
             })
             .map(|folded| folded.entry.seq)
     }
@@ -333,6 +372,38 @@ impl Tail {
         }
         taken
     }
+}
+
+/// The source of a refused entry says that nothing may stand where the main process keeps it.
+fn take_away(
+    refused: &Folded,
+    key: &Key,
+    desired: &mut Desired,
+    belief: &Belief,
+) -> Option<Turned> {
+    if matches!(desired.declared().wanted(key), Wanted::Object(..)) {
+        return None;
+    }
+    let source = &refused.entry.source;
+    let after = Declaration {
+        stance: Stance::Absent {
+            at: refused.entry.at,
+            unseen_in: None,
+        },
+        // Only so that the database can tell the key.
+        object: belief.held(key).object().cloned(),
+        origin: None,
+        since: refused.entry.seq,
+    };
+    let before = desired
+        .declare(key, source, Some(after.clone()), belief)
+        .ok()?;
+    Some(Turned {
+        key: key.clone(),
+        source: source.clone(),
+        before,
+        after: Some(after),
+    })
 }
 
 fn undo(turned: &Turned, desired: &mut Desired, belief: &Belief) {

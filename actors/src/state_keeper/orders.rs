@@ -73,6 +73,9 @@ impl Keeper {
             tracing::warn!(%source, ?position, ?end, "The topic ends before the position that was taken: it is another topic, and is read from its start.");
             self.positions.remove(source);
             position = None;
+            if let Some(bus) = self.buses.get_mut(source) {
+                bus.taken.clear();
+            }
         }
         let held = self.belief.keys().filter_map(|key| match key {
             Key::Cluster(id) => Some(id.clone()),
@@ -172,6 +175,15 @@ impl Keeper {
         }
     }
 
+    /// At a start: a bus of which nothing is open may acknowledge all that was taken.
+    pub(super) fn remember_settled(&mut self) {
+        for (source, bus) in &mut self.buses {
+            if bus.taken.is_empty() {
+                bus.settled = self.positions.get(source).copied();
+            }
+        }
+    }
+
     /// Works out how far each bus may acknowledge: the position before its first unsettled entry.
     /// A parked entry is ours and durable: acknowledgement passes it.
     pub(super) fn settle_buses(&mut self) {
@@ -193,6 +205,9 @@ impl Keeper {
                 .is_some_and(|(_, seq)| !open.contains(seq))
             {
                 bus.settled = bus.taken.pop_front().map(|(position, _)| position);
+            }
+            if bus.taken.is_empty() {
+                bus.settled = self.positions.get(source).copied();
             }
             let reached = bus
                 .catching_up
@@ -266,7 +281,9 @@ impl Keeper {
             bus.parked.retain(|seq, _| !expired.contains_key(seq));
         }
         if !expired.is_empty() {
-            let keys = self.tail.refuse(&expired, &mut self.desired, &self.belief);
+            let keys = self
+                .tail
+                .refuse(&expired, None, &mut self.desired, &self.belief);
             self.mark(keys);
         }
     }

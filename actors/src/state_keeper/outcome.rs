@@ -1,12 +1,16 @@
 //! What follows from Sōzu's answer to a batch.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
 
 use super::{
     answer::{self, Meaning, Outcome},
     declared::Wanted,
     events::Now,
     keeper::{Doing, Keeper},
+    key::Key,
     plan::Step,
 };
 
@@ -22,6 +26,7 @@ impl Keeper {
             steps,
             requests,
             life,
+            newest,
         } = std::mem::replace(&mut self.doing, Doing::Nothing)
         else {
             return;
@@ -52,9 +57,9 @@ impl Keeper {
             // Nothing was sent: one record of the file is larger than the limit.
             Meaning::TooLarge(_) if steps.len() > 1 => self.one_by_one(steps),
             Meaning::RefusedByMain(reason) | Meaning::TooLarge(reason) => {
-                self.refuse_steps(&steps, &reason);
+                self.refuse_steps(&steps, &reason, newest);
             }
-            Meaning::RefusedByWorkers(words) => self.refused_by_workers(now, steps, &words),
+            Meaning::RefusedByWorkers(words) => self.refused_by_workers(now, steps, &words, newest),
             Meaning::PartlyRefused(words) => self.partly_refused(steps, &words),
             Meaning::NotTaken(_) => {
                 self.dirty.extend(steps.into_iter().map(|step| step.key));
@@ -66,11 +71,31 @@ impl Keeper {
 
     fn applied(&mut self, steps: Vec<Step>) {
         self.tries = 0;
+        self.forget_what_went_along(&steps);
         for step in steps {
             self.doubts.unproven.remove(&step.key);
             self.doubts.suspects.remove(&step.key);
             self.doubts.unanswered.remove(&step.key);
             self.belief.learn(&step.key, step.to);
+        }
+    }
+
+    /// A cluster that goes takes along all that is in it: what is still wanted of that is sent again.
+    fn forget_what_went_along(&mut self, steps: &[Step]) {
+        let gone: HashSet<&str> = steps
+            .iter()
+            .filter(|step| step.to.is_none())
+            .filter_map(|step| match &step.key {
+                Key::Cluster(id) => Some(id.as_ref()),
+                _ => None,
+            })
+            .collect();
+        if gone.is_empty() {
+            return;
+        }
+        for key in self.belief.forget_clusters(&gone) {
+            self.foreign.remove(&key);
+            self.dirty.insert(key);
         }
     }
 
@@ -104,20 +129,25 @@ impl Keeper {
             steps.len() / 2
         };
         for step in &steps {
-            self.doubt_workers(step);
+            self.doubt_workers(step, words);
         }
         self.read_back(steps, limit);
     }
 
     /// The main process keeps clusters, backends and certificates whatever the workers said, so
     /// that only a worker's answer proves them. A read proves a frontend.
-    fn doubt_workers(&mut self, step: &Step) {
+    fn doubt_workers(&mut self, step: &Step, words: &str) {
+        if answer::is_vouched(words) {
+            self.doubts.vouched.insert(step.key.clone());
+        } else {
+            self.doubts.vouched.remove(&step.key);
+        }
         if !step.key.kind().is_frontend() && step.to.is_some() {
             self.doubts.unproven.insert(step.key.clone());
         }
     }
 
-    fn refused_by_workers(&mut self, now: Now, steps: Vec<Step>, words: &str) {
+    fn refused_by_workers(&mut self, now: Now, steps: Vec<Step>, words: &str, sent: u64) {
         let (additions, removals): (Vec<Step>, Vec<Step>) =
             steps.into_iter().partition(|step| step.to.is_some());
         if !removals.is_empty() {
@@ -126,7 +156,9 @@ impl Keeper {
         for step in &additions {
             if !step.key.kind().is_frontend() {
                 self.belief.learn(&step.key, step.to.clone());
-            } else if self.doubts.ever.contains(&step.key) {
+            } else if self.doubts.ever.contains(&step.key)
+                || self.tail.last_of(&step.key, sent).is_none()
+            {
                 tracing::error!(kind = %step.key.kind(), key = %step.key, error = words, "Sōzu's workers differ from its main process; replace them one by one with `sozu worker upgrade`.");
                 self.belief.learn(&step.key, None);
                 self.doubts.divergent.insert(step.key.clone());
@@ -134,7 +166,11 @@ impl Keeper {
             } else {
                 self.belief.learn(&step.key, None);
             }
-            self.refuse_steps(std::slice::from_ref(step), words);
+            self.tries = 0;
+            self.doubts.unproven.remove(&step.key);
+            self.doubts.suspects.remove(&step.key);
+            let stays = !step.key.kind().is_frontend();
+            self.refuse(&step.key, words, sent, stays);
         }
     }
 
@@ -147,7 +183,7 @@ impl Keeper {
         self.fence_ends = self.fence_ends.max(now.at + self.longest(requests));
         let alone = steps.len() == 1;
         for step in &steps {
-            self.doubt_workers(step);
+            self.doubt_workers(step, words);
             self.doubts.ever.insert(step.key.clone());
             if alone {
                 *self.doubts.unanswered.entry(step.key.clone()).or_default() += 1;
@@ -181,33 +217,48 @@ impl Keeper {
                 self.refuse(
                     &key,
                     "no answer: Sōzu was asked three times and did not say what became of it",
+                    u64::MAX,
+                    false,
                 );
             }
         }
     }
 
-    fn refuse_steps(&mut self, steps: &[Step], reason: &str) {
+    fn refuse_steps(&mut self, steps: &[Step], reason: &str, sent: u64) {
         self.tries = 0;
         for step in steps {
             self.doubts.unproven.remove(&step.key);
             self.doubts.suspects.remove(&step.key);
-            self.refuse(&step.key, reason);
+            self.refuse(&step.key, reason, sent, false);
         }
     }
 
     /// Sōzu refuses what is wanted of `key`: the change that wanted it leaves the tail, which is
     /// folded again. Where no change of the tail wanted it, the object waits until something
-    /// changes.
-    fn refuse(&mut self, key: &super::key::Key, reason: &str) {
-        let Some(seq) = self.tail.last_of(key) else {
+    /// changes. `sent`: the newest entry when it was sent; later ones were not asked about.
+    /// `stays`: Sōzu's main process keeps it all the same.
+    fn refuse(&mut self, key: &Key, reason: &str, sent: u64, stays: bool) {
+        let Some(seq) = self.tail.last_of(key, sent) else {
             tracing::warn!(kind = %key.kind(), %key, error = reason, "Sōzu does not take an object that it took before.");
             self.dirty.remove(key);
             self.unservable
                 .insert(key.clone(), format!("Sōzu refuses it: {reason}"));
             return;
         };
+        // The cluster that it was sent for was a stranger's, and is gone: it waits, or is refused for that.
+        if matches!(key, Key::Backend { cluster, .. } if !self.desired.has_cluster(cluster)) {
+            let keys = self.tail.reconsider(seq, &mut self.desired, &self.belief);
+            return self.mark(keys);
+        }
         let refused = HashMap::from([(seq, reason.to_owned())]);
-        let keys = self.tail.refuse(&refused, &mut self.desired, &self.belief);
+        let leftover = stays.then_some(key);
+        let keys = self
+            .tail
+            .refuse(&refused, leftover, &mut self.desired, &self.belief);
+        if stays {
+            // The same may be wanted again before it is gone: the workers have to answer for it.
+            self.doubts.unproven.insert(key.clone());
+        }
         self.mark(keys);
     }
 

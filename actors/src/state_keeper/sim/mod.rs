@@ -3,6 +3,7 @@
 
 mod days;
 mod disk;
+mod faults;
 mod histories;
 mod orders;
 mod sozu;

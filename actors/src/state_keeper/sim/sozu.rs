@@ -75,6 +75,7 @@ impl Worker {
             (Ok(()), _) => None,
             (Err(_), Some(RequestType::AddHttpFrontend(_))) => Some("Could not add route"),
             (Err(_), Some(RequestType::RemoveHttpFrontend(_))) => Some("Could not remove route"),
+            (Err(_), Some(RequestType::AddBackend(_))) => Some("no such cluster"),
             (Err(_), _) => None,
         }
     }
@@ -104,6 +105,7 @@ pub(super) fn mark(request: &Request) -> Option<&'static str> {
         Some(RequestType::AddHttpFrontend(front)) => marks
             .into_iter()
             .find(|mark| front.tags.contains_key(*mark) || front.tags.contains_key("refused")),
+        Some(RequestType::AddBackend(backend)) if backend.backup == Some(true) => Some("workers"),
         Some(RequestType::AddCluster(cluster)) if cluster.sticky_session => Some("workers"),
         _ => None,
     }
