@@ -35,10 +35,29 @@ promtool() {
   link_program promtool promtool
 }
 
+# Debian's systemd-analyze, which judges the unit that is shipped.
+systemd_analyze() {
+  command -v systemd-analyze >/dev/null && return
+  if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
+    warn "no systemd-analyze: it comes from Debian's package systemd; without it the shipped unit is not judged"
+    return
+  fi
+  (
+    exec 9>/run/lock/sozu-manager-apt.lock
+    flock 9
+    command -v systemd-analyze >/dev/null && exit 0
+    say "installing Debian packages: systemd (for systemd-analyze)"
+    export DEBIAN_FRONTEND=noninteractive
+    apt-get -q update
+    apt-get -qy -o DPkg::Lock::Timeout=300 install --no-install-recommends systemd
+  ) || warn "no systemd-analyze: 'apt-get install systemd' failed; without it the shipped unit is not judged"
+}
+
 need_packages
 link_peers
 cargo_peer sozu "$SOZU_VERSION"
 promtool
+systemd_analyze
 
 if [ "${1:-}" != --quiet ]; then
   for program in .peers/bin/*; do

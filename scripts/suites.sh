@@ -16,7 +16,7 @@ suite_command() {
     docs) say "--workspace --doc" ;;
     *)
       if [ -n "$(suite_files "$1")" ]; then
-        say "--workspace --test $1"
+        say "--workspace$(suite_features "$1") --test $1"
       elif grep -qs "^name = \"$1\"$" Cargo.toml ./*/Cargo.toml; then
         say "-p $1 --lib --bins"
       else
@@ -24,6 +24,14 @@ suite_command() {
       fi
       ;;
   esac
+}
+
+# suite_features NAME: what Cargo.toml says that it requires. Only what depends on the feature is built again for
+# it: about a minute.
+suite_features() {
+  local features
+  features=$(sed -n "/^name = \"$1\"$/{n;s/^required-features = \[\"\(.*\)\"\]$/\1/p}" Cargo.toml)
+  [ -z "$features" ] || printf ' --features %s' "$features"
 }
 
 # suite_files NAME: where cargo looks for integration tests of that name: a file or a directory with a main.rs.

@@ -10,7 +10,9 @@ use clap::{Parser, Subcommand};
 use crate::{
     admin, check,
     config::{self, Environment, LoadError, Loaded},
+    doctor,
     exit::Exit,
+    output::Output,
     run,
 };
 
@@ -38,6 +40,11 @@ enum Command {
     Run,
     /// Check the configuration and everything that it names; change nothing
     Check,
+    /// Look at all that the daemon needs, say what is wrong and what mends it; change nothing
+    Doctor {
+        #[command(flatten)]
+        output: Output,
+    },
     /// Print the commented default configuration
     DefaultConfig,
     #[command(flatten)]
@@ -52,6 +59,10 @@ pub fn run(arguments: &Arguments) -> Exit {
         Command::Check => match load(&path()) {
             Ok(loaded) => report(&loaded.idle(), &check::problems(&loaded)),
             Err(error) => print(&format!("{error}\n")).or(status(&error)),
+        },
+        Command::Doctor { output } => match load(&path()) {
+            Ok(loaded) => doctor::run(&loaded, *output),
+            Err(error) => complain(&error),
         },
         Command::Run => match load(&path()) {
             Ok(loaded) => run::run(&loaded),

@@ -18,6 +18,7 @@ use crate::{
     exit::Exit,
     log,
     signals::{self, Cause},
+    systemd::Notifier,
     tree::{self, Directories},
 };
 
@@ -61,6 +62,8 @@ pub fn run(loaded: &Loaded) -> Exit {
 }
 
 fn start(config: &Config) -> Result<Exit, StartError> {
+    #[cfg(feature = "failpoints")]
+    let _failpoints = failpoints();
     let stop = told_to_stop().map_err(StartError::Signals)?;
     let directories = Directories::lock(config)?;
     let socket = &config.admin.socket;
@@ -82,9 +85,12 @@ fn start(config: &Config) -> Result<Exit, StartError> {
     let system = actix::System::new();
     let ended = system.block_on(async move {
         let state = directories.state();
-        let ended = tree::build(config, directories, listener)
-            .run(stopped(stop))
-            .await;
+        let mut tree = tree::build(config, directories, listener);
+        if let Some(systemd) = Notifier::from_environment() {
+            let health = tree.health();
+            tree.on_turn(move |turn| systemd.turn(turn, &health));
+        }
+        let ended = tree.run(stopped(stop)).await;
         if let Some(state) = state
             && timeout(CLOSES_WITHIN, state.closed()).await.is_err()
         {
@@ -96,6 +102,13 @@ fn start(config: &Config) -> Result<Exit, StartError> {
     // system that does not answer.
     std::mem::forget(system);
     Ok(said(&ended))
+}
+
+/// Makes components fail as `$FAILPOINTS` says, as long as this is kept.
+#[cfg(feature = "failpoints")]
+fn failpoints() -> fail::FailScenario<'static> {
+    warn!("This build is for tests only: it fails on demand.");
+    fail::FailScenario::setup()
 }
 
 /// Turns true when somebody asks for a stop. The second time the process ends there and then.
@@ -138,7 +151,8 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     Ok(listener)
 }
 
-fn remedy(address: SocketAddr, error: &io::Error) -> String {
+/// What to do where an address cannot be listened on.
+pub(crate) fn remedy(address: SocketAddr, error: &io::Error) -> String {
     let port = address.port();
     match error.kind() {
         io::ErrorKind::AddrInUse => format!(

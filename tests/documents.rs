@@ -9,6 +9,7 @@ use std::{
     process::Command,
 };
 
+use sozu_command_lib::config::{FileConfig, parse_command_socket_mode};
 use sozu_manager::config::{self, Environment, tables::Mode};
 
 fn root() -> &'static Path {
@@ -174,37 +175,81 @@ fn the_configuration_of_the_readme_is_right_and_sends_nothing() {
     assert_eq!(shown.lines().count(), 3);
 }
 
+/// The lines for Sōzu's own configuration are read by Sōzu's own reader.
 #[test]
-fn each_command_of_the_readme_is_one_of_the_program() {
-    let readme = read("README.md");
+fn the_lines_that_let_another_user_in_are_sozus() {
+    let shown = &blocks(&read("docs/operations.md"), "toml")[0];
+    let sozu: FileConfig = toml::from_str(shown).unwrap();
+    let mode = sozu.command_socket_mode.unwrap();
+    assert_eq!(parse_command_socket_mode(&mode).unwrap(), 0o660);
+    assert_eq!(sozu.command_allowed_uids.unwrap(), [0, 998]);
+}
+
+/// Documents that name commands and metrics for people to use.
+const FOR_USERS: [&str; 2] = ["README.md", "docs/operations.md"];
+
+#[test]
+fn each_command_that_users_are_told_is_one_of_the_program() {
     let binary = env!("CARGO_BIN_EXE_sozu-manager");
     let help = Command::new(binary).arg("--help").output().unwrap();
     let help = String::from_utf8(help.stdout).unwrap();
-    let shown = blocks(&readme, "sh").join("\n") + &spans(&readme).join("\n");
-    for after in shown.split("sozu-manager ").skip(1) {
-        let command: String = after
-            .chars()
-            .take_while(|c| c.is_ascii_lowercase() || *c == '-')
-            .collect();
-        let is_command = !command.is_empty() && !command.starts_with('-');
-        assert!(
-            !is_command || help.contains(&format!("\n  {command} ")),
-            "the README names `sozu-manager {command}`, which the program does not know:\n{help}"
-        );
+    for document in FOR_USERS {
+        let text = read(document);
+        let shown = blocks(&text, "sh").join("\n") + &spans(&text).join("\n");
+        for after in shown.split("sozu-manager ").skip(1) {
+            let command: String = after
+                .chars()
+                .take_while(|c| c.is_ascii_lowercase() || *c == '-')
+                .collect();
+            let is_command = !command.is_empty() && !command.starts_with('-');
+            assert!(
+                !is_command || help.contains(&format!("\n  {command} ")),
+                "{document} names `sozu-manager {command}`, which the program does not know:\n{help}"
+            );
+        }
     }
 }
 
 #[test]
-fn each_metric_of_the_readme_is_one_of_ours() {
-    let metrics = read("actors/src/metrics.rs");
-    let readme = read("README.md");
-    let named = readme.match_indices("sozu_manager_").map(|(at, _)| {
-        let is_name = |c: char| c.is_ascii_lowercase() || c == '_';
-        let end = readme[at..].find(|c| !is_name(c)).unwrap();
-        &readme[at..at + end]
-    });
-    let unknown: Vec<&str> = named
-        .filter(|name| !metrics.contains(&format!("\"{name}\"")))
+fn each_check_of_doctor_is_explained() {
+    let operations = read("docs/operations.md");
+    let explained: Vec<&str> = operations
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split_once("` |"))
+        .map(|(check, _)| check)
         .collect();
-    assert!(unknown.is_empty(), "{unknown:?}");
+    let mut checks = 0;
+    for source in files("src/doctor") {
+        let text = read(&source);
+        let named = text.split("const ").skip(1).filter_map(|constant| {
+            let (_, value) = constant.split_once(": &str = \"")?;
+            let (value, _) = value.split_once("\";\n")?;
+            constant.lines().next()?.contains(value).then_some(value)
+        });
+        for check in named {
+            checks += 1;
+            assert!(
+                explained.contains(&check),
+                "{source}: {check} is not explained"
+            );
+        }
+    }
+    assert!(checks > 6, "{checks} checks were found");
+}
+
+#[test]
+fn each_metric_that_users_are_told_is_one_of_ours() {
+    let metrics = read("actors/src/metrics.rs");
+    for document in FOR_USERS {
+        let text = read(document);
+        let named = text.match_indices("sozu_manager_").map(|(at, _)| {
+            let is_name = |c: char| c.is_ascii_lowercase() || c == '_';
+            let end = text[at..].find(|c| !is_name(c)).unwrap();
+            &text[at..at + end]
+        });
+        let unknown: Vec<&str> = named
+            .filter(|name| !metrics.contains(&format!("\"{name}\"")))
+            .collect();
+        assert!(unknown.is_empty(), "{document}: {unknown:?}");
+    }
 }

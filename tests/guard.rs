@@ -7,10 +7,10 @@ mod support;
 use std::fs;
 
 use support::{
-    Since, all_well, answer, error_of, mutations_of, not_found, remove_route, served,
-    sozu_and_daemon, told, write_route,
+    Since, all_well, answer, at_rest, daemon, error_of, mutations_of, not_found, remove_route,
+    served, sozu_and_daemon, told, write_route,
 };
-use testkit::{Backend, Daemon, SOON, Sozu, wait_until};
+use testkit::{Backend, Daemon, SOON, Sozu, routes, wait_until};
 
 fn names(count: usize) -> Vec<String> {
     (0..count).map(|n| format!("r{n}")).collect()
@@ -140,4 +140,97 @@ fn a_redeploy_is_no_removal() {
     }
     all_well(&daemon);
     assert!(fs::read_dir(daemon.routes()).unwrap().count() == 40);
+}
+
+/// 1,000 objects in 100 files: a cluster, its frontend and eight backends each.
+fn write_large(daemon: &Daemon, sozu: &Sozu, files: impl IntoIterator<Item = usize>) {
+    for n in files {
+        let backends: Vec<_> = (0..8)
+            .map(|m| format!("127.0.0.1:{}", 20_000 + 8 * n + m).parse().unwrap())
+            .collect();
+        let host = format!("l{n}.example");
+        let text = routes::http(&format!("l{n}"), sozu.http_address(), &[&host], &backends);
+        routes::write(&daemon.routes(), &format!("l{n}.toml"), &text).unwrap();
+    }
+}
+
+fn remove_large(daemon: &Daemon, files: impl IntoIterator<Item = usize>) {
+    for n in files {
+        remove_route(daemon, &format!("l{n}"));
+    }
+}
+
+/// A Sōzu and a daemon with 1,000 objects, of which 300 go missing while one more file comes.
+fn three_hundred_missing() -> (Sozu, Daemon, String) {
+    let sozu = Sozu::start().unwrap();
+    // While it is away they go, so that they are missing in one listing.
+    let mut daemon = daemon(&sozu).prepare().unwrap();
+    write_large(&daemon, &sozu, 0..100);
+    daemon.start().unwrap();
+    daemon.wait_ready(SOON).unwrap();
+    at_rest(&daemon.state_directory(), 1_000, SOON);
+    daemon.terminate().unwrap();
+    remove_large(&daemon, 0..30);
+    write_large(&daemon, &sozu, [100]);
+    daemon.start().unwrap();
+    let error = told(&daemon, &["hold ", "300 removals"]);
+    let id = error.split("hold ").nth(1).unwrap();
+    let id = id.split(' ').next().unwrap().to_owned();
+    (sozu, daemon, id)
+}
+
+fn clusters(sozu: &Sozu, count: usize) {
+    wait_until(&format!("{count} clusters in Sōzu"), SOON, || {
+        let held = sozu.held().unwrap();
+        let seen = (held.clusters().len(), held.backends().len());
+        if seen == (count, 8 * count) {
+            Ok(())
+        } else {
+            Err(format!("{seen:?}"))
+        }
+    });
+}
+
+#[test]
+fn of_a_thousand_objects_three_hundred_that_are_missing_are_held_and_the_rest_goes_on() {
+    let (sozu, daemon, id) = three_hundred_missing();
+    // What came in the same listing flows.
+    clusters(&sozu, 101);
+
+    // Released, exactly they go.
+    let released = daemon
+        .command(&["holds", "release", &id, "--yes"])
+        .output()
+        .unwrap();
+    assert!(released.status.success(), "{released:?}");
+    clusters(&sozu, 71);
+    let held = sozu.held().unwrap().clusters();
+    assert!((30..=100).all(|n| held.contains(&format!("l{n}"))));
+    all_well(&daemon);
+
+    // Put back later, they come back.
+    write_large(&daemon, &sozu, 0..30);
+    clusters(&sozu, 101);
+}
+
+#[test]
+fn what_is_put_back_dissolves_the_hold_which_has_one_id_on_every_host() {
+    let (sozu, this, id) = three_hundred_missing();
+    // Another host: the same files before the same listeners, another database.
+    let mut twin = daemon(&sozu).prepare().unwrap();
+    write_large(&twin, &sozu, 0..100);
+    twin.start().unwrap();
+    twin.wait_ready(SOON).unwrap();
+    at_rest(&twin.state_directory(), 1_000, SOON);
+    twin.terminate().unwrap();
+    remove_large(&twin, 0..30);
+    twin.start().unwrap();
+    let error = told(&twin, &["hold ", "300 removals"]);
+    assert!(error.contains(&format!("hold {id} ")), "{error}");
+    drop(twin);
+
+    write_large(&this, &sozu, 0..30);
+    all_well(&this);
+    clusters(&sozu, 101);
+    assert_eq!(held_removals(&this), Some(0.0));
 }

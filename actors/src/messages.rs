@@ -1,13 +1,16 @@
 //! What passes between the actors.
 
-use std::{collections::BTreeMap, fmt, num::ParseIntError, path::PathBuf, str::FromStr, sync::Arc};
+use std::{
+    collections::BTreeMap, fmt, num::ParseIntError, path::PathBuf, str::FromStr, sync::Arc,
+    time::Duration,
+};
 
 use actix::Message;
 use serde::Serialize;
 use sozu_command_lib::proto::command::Request;
 use sozu_socket::{Answer, BulkAnswer, ExchangeError, SavedState};
 
-use crate::state_keeper::key::Object;
+use crate::state_keeper::key::Keyed;
 
 /// A source's name as in the configuration: bare (`local`), unique over all kinds of sources.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -57,7 +60,7 @@ pub struct ListedFile {
 #[derive(Clone, Debug)]
 pub enum FileContent {
     /// What it declares. Shared, so that an unchanged file is not copied at each listing.
-    Objects(Arc<Vec<Object>>),
+    Objects(Arc<Vec<Keyed>>),
     /// It is there but cannot be read or understood, and stands for what it last gave. With the
     /// reason, as the watcher shows it.
     Unreadable(String),
@@ -234,6 +237,33 @@ pub enum OrderError {
     /// The keeper has not read its database yet.
     #[error("the keeper is starting; try again")]
     Starting,
+}
+
+/// To the keeper: a person pauses, or ends the pause. It counts at once.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "Result<Paused, OrderError>")]
+pub struct Pause {
+    /// The user id of the person's process.
+    pub uid: u32,
+    /// How long nothing is sent; nothing ends the pause.
+    pub lasts: Option<Duration>,
+}
+
+/// How it stands after a pause, or the end of one, was ordered.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Paused {
+    /// When it ends by itself (RFC 3339); none: nothing is paused.
+    pub paused_until: Option<String>,
+    /// Who paused.
+    pub uid: Option<u32>,
+    /// Whether there was a pause before.
+    pub was_paused: bool,
+    /// How many objects are to be sent.
+    pub waiting: usize,
+    /// How many objects were on their way to Sōzu already.
+    pub under_way: usize,
+    /// Why the daemon's next start will not know of it.
+    pub not_kept: Option<String>,
 }
 
 /// To the keeper: every hold, eldest source first.

@@ -43,7 +43,7 @@ mod saved;
 
 pub use answer::{Answer, BulkAnswer, ExchangeError, Refusal, SavedState};
 pub use builder::Builder;
-pub use exchange_dir::{DirectoryLock, LockError};
+pub use exchange_dir::{DirectoryLock, LockError, network_file_system};
 pub use life::Life;
 pub use pool::Pool;
 

@@ -5,25 +5,10 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand};
 
 use super::client::encoded;
-
-/// How it is printed.
-#[derive(Clone, Copy, Debug, Args)]
-pub(crate) struct Output {
-    /// How it is printed
-    #[arg(short, long, value_enum, default_value_t = Form::Text)]
-    pub(super) output: Form,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Form {
-    /// For people
-    Text,
-    /// For programs
-    Json,
-}
+use crate::output::Output;
 
 /// A removal is confirmed.
 #[derive(Clone, Copy, Debug, Args)]
@@ -115,6 +100,19 @@ pub(crate) enum Command {
     },
     /// Show the latest changes and what became of them
     Journal(Journal),
+    /// Send nothing to Sōzu for a while: changes are taken and wait
+    Pause {
+        /// How long, from 1s to 7d; it ends by itself
+        #[arg(long = "for", value_name = "DURATION", default_value = "1h", value_parser = humantime::parse_duration)]
+        lasts: Duration,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// End a pause: what waits is sent
+    Resume {
+        #[command(flatten)]
+        output: Output,
+    },
     /// Removals that wait for a person
     #[command(subcommand)]
     Holds(Holds),

@@ -17,7 +17,7 @@ const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Why there is no answer, or not the one that was wished for.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum ClientError {
+pub(crate) enum ClientError {
     #[error(
         "no daemon answers on {}: {error}; start it (`systemctl start sozu-manager`), or name the configuration that it runs with (--config)", socket.display()
     )]
@@ -42,24 +42,38 @@ impl ClientError {
 }
 
 /// The admin socket.
-pub(super) struct Client {
+pub(crate) struct Client {
     socket: PathBuf,
 }
 
 impl Client {
-    pub(super) fn new(socket: &Path) -> Self {
+    pub(crate) fn new(socket: &Path) -> Self {
         let socket = socket.to_owned();
         Self { socket }
     }
 
-    pub(super) fn get(&self, path: &str) -> Result<Value, ClientError> {
+    pub(crate) fn get(&self, path: &str) -> Result<Value, ClientError> {
         self.ask("GET", path)
     }
 
     /// To `/v1/…` with these segments.
     pub(super) fn post(&self, segments: &[&str]) -> Result<Value, ClientError> {
+        self.post_with(segments, &[])
+    }
+
+    /// To `/v1/…` with these segments and these values.
+    pub(super) fn post_with(
+        &self,
+        segments: &[&str],
+        values: &[(&str, &str)],
+    ) -> Result<Value, ClientError> {
         let segments: Vec<String> = segments.iter().map(|it| encoded(it)).collect();
-        self.ask("POST", &format!("/v1/{}", segments.join("/")))
+        let values = values.iter();
+        let values: Vec<String> = values
+            .map(|(name, value)| format!("{name}={}", encoded(value)))
+            .collect();
+        let path = format!("/v1/{}?{}", segments.join("/"), values.join("&"));
+        self.ask("POST", path.trim_end_matches('?'))
     }
 
     fn ask(&self, method: &str, path: &str) -> Result<Value, ClientError> {
@@ -100,7 +114,7 @@ fn exchange(mut stream: UnixStream, method: &str, path: &str) -> io::Result<(u16
 }
 
 /// The status code and the body of a whole answer.
-fn parse(answer: &[u8]) -> Option<(u16, Value)> {
+pub(crate) fn parse(answer: &[u8]) -> Option<(u16, Value)> {
     let end = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n")?;
     let head = std::str::from_utf8(&answer[..end]).ok()?;
     let mut lines = head.split("\r\n");

@@ -10,11 +10,14 @@ use std::io::{self, BufRead, IsTerminal, Write};
 use serde_json::Value;
 
 pub(crate) use self::arguments::Command;
-use self::{
-    arguments::{Confirmed, Form, Holds, Orphans, Output},
-    client::{Client, ClientError},
+use self::arguments::{Confirmed, Holds, Orphans};
+pub(crate) use self::client::{Client, ClientError, parse};
+use crate::{
+    cli::print,
+    config::Config,
+    exit::Exit,
+    output::{Form, Output},
 };
-use crate::{cli::print, config::Config, exit::Exit};
 
 /// Does what the command says, with the daemon of this configuration.
 pub(crate) fn run(command: &Command, config: &Config) -> Exit {
@@ -45,6 +48,15 @@ fn answer(command: &Command, client: &Client) -> Result<Exit, ClientError> {
         Command::Journal(journal) => {
             let lines = client.get(&journal.path())?;
             Ok(printed(journal.output, &lines, show::journal))
+        }
+        Command::Pause { lasts, output } => {
+            let lasts = humantime::format_duration(*lasts).to_string();
+            let paused = client.post_with(&["pause"], &[("for", &lasts)])?;
+            Ok(printed(*output, &paused, show::paused))
+        }
+        Command::Resume { output } => {
+            let resumed = client.post(&["resume"])?;
+            Ok(printed(*output, &resumed, show::resumed))
         }
         Command::Holds(holds) => about_holds(holds, client),
         Command::Orphans(orphans) => about_orphans(orphans, client),

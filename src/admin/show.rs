@@ -155,6 +155,39 @@ pub(super) fn discarded(value: &Value) -> String {
     )
 }
 
+pub(super) fn paused(value: &Value) -> String {
+    let mut lines = vec![format!(
+        "Paused until {}: nothing is sent to Sōzu, and {} changes wait; `resume` ends it.",
+        text(&value["paused_until"]),
+        text(&value["waiting"])
+    )];
+    let under_way = value["under_way"].as_u64().filter(|count| *count > 0);
+    lines.extend(under_way.map(|count| format!("{count} changes were on their way already.")));
+    let not_kept = value["not_kept"].as_str();
+    lines.extend(not_kept.map(|why| format!("A restart of the daemon would end it, too: {why}")));
+    said(&lines)
+}
+
+pub(super) fn resumed(value: &Value) -> String {
+    let mut lines = vec![match value["was_paused"].as_bool() {
+        Some(true) => format!("Resumed: {} changes waited.", text(&value["waiting"])),
+        _ => "Nothing was paused.".to_owned(),
+    }];
+    let not_kept = value["not_kept"].as_str();
+    lines.extend(not_kept.map(|why| {
+        format!("A restart of the daemon before its end would bring the pause back: {why}")
+    }));
+    said(&lines)
+}
+
+fn said(lines: &[String]) -> String {
+    let lines: Vec<String> = lines
+        .iter()
+        .map(|line| line.replace(char::is_control, " "))
+        .collect();
+    lines.join("\n") + "\n"
+}
+
 /// `40 backends, …` of the keys.
 fn kinds(row: &Value) -> String {
     let mut counts: BTreeMap<String, usize> = BTreeMap::new();
@@ -204,5 +237,19 @@ mod tests {
             ordered(&open),
             "3 removals: 3 to follow by themselves (Sōzu is away)\n"
         );
+    }
+
+    #[test]
+    fn a_pause_says_what_waits_and_what_a_restart_would_do() {
+        let paused = json!({"paused_until": "2026-11-24T14:00:00Z", "waiting": 3, "under_way": 2,
+            "not_kept": "no space"});
+        assert_eq!(
+            super::paused(&paused),
+            "Paused until 2026-11-24T14:00:00Z: nothing is sent to Sōzu, and 3 changes wait; `resume` ends it.\n\
+             2 changes were on their way already.\n\
+             A restart of the daemon would end it, too: no space\n"
+        );
+        let resumed = json!({"was_paused": true, "waiting": 3, "not_kept": null});
+        assert_eq!(super::resumed(&resumed), "Resumed: 3 changes waited.\n");
     }
 }

@@ -19,6 +19,8 @@ pub(crate) struct Birth {
     pub(crate) news: News,
     /// A tug asks to stop; when it is let go, the life ends at once.
     pub(crate) leash: mpsc::Receiver<()>,
+    /// Questions whether it still turns, one at a time; answered by [`News::beat`].
+    pub(crate) questions: mpsc::Receiver<()>,
 }
 
 /// What a supervisor hears of its children.
@@ -30,6 +32,8 @@ pub(crate) struct Event {
 
 pub(crate) enum What {
     Ready,
+    /// It still turns.
+    Beat,
     Over(Outcome),
 }
 
@@ -77,6 +81,10 @@ pub(crate) struct News {
 impl News {
     pub(crate) fn ready(&self) {
         self.tell(What::Ready);
+    }
+
+    pub(crate) fn beat(&self) {
+        self.tell(What::Beat);
     }
 
     fn tell(&self, what: What) {

@@ -111,6 +111,9 @@ pub struct Component {
     pub restarts: BTreeMap<Reason, u64>,
     /// Since when it is in this state.
     pub since: SystemTime,
+    /// How long ago it last gave a sign of life: began a life, or answered its supervisor in its own turn. A life that was
+    /// left behind on its thread still counts, as long as it is there: what it holds (a lock, a file) nobody else can get.
+    pub silent_for: Duration,
     /// Its own word, or what it waits for.
     pub detail: String,
     /// What is wrong; after an end why it ended, until the next life reports.
@@ -199,6 +202,9 @@ struct Kept {
     /// Whose word counts; none between two lives.
     life: Option<u64>,
     ready: bool,
+    heard: Instant,
+    /// Lives that do not let go of their thread, and when each was last heard.
+    left_behind: Vec<(u64, Instant)>,
     component: Component,
 }
 
@@ -214,6 +220,8 @@ impl Cell {
         Self(watch::Sender::new(Kept {
             life: None,
             ready: false,
+            heard: Instant::now(),
+            left_behind: Vec::new(),
             component: Component {
                 name: spec.name.clone(),
                 kind: spec.kind,
@@ -221,6 +229,7 @@ impl Cell {
                 critical: spec.critical,
                 restarts: BTreeMap::new(),
                 since: SystemTime::now(),
+                silent_for: Duration::ZERO,
                 detail: "not started yet".to_owned(),
                 error: None,
             },
@@ -228,7 +237,13 @@ impl Cell {
     }
 
     pub(crate) fn component(&self) -> Component {
-        self.0.borrow().component.clone()
+        let kept = self.0.borrow();
+        let left_behind = kept.left_behind.iter().map(|(_, heard)| *heard);
+        let heard = left_behind.fold(kept.heard, Instant::min);
+        Component {
+            silent_for: Instant::now().saturating_duration_since(heard),
+            ..kept.component.clone()
+        }
     }
 
     pub(crate) fn name(&self) -> String {
@@ -240,8 +255,26 @@ impl Cell {
         self.0.send_modify(|kept| {
             kept.life = Some(life);
             kept.ready = false;
+            kept.heard = Instant::now();
             kept.component.enter(State::Starting, String::new());
         });
+    }
+
+    /// It gave a sign of life.
+    pub(crate) fn beat(&self) {
+        self.0.send_modify(|kept| kept.heard = Instant::now());
+    }
+
+    /// This life, the present one, does not let go of its thread, and another one takes its place.
+    pub(crate) fn left_behind(&self, life: u64) {
+        self.0
+            .send_modify(|kept| kept.left_behind.push((life, kept.heard)));
+    }
+
+    /// A life that was left behind is over after all.
+    pub(crate) fn gone(&self, life: u64) {
+        self.0
+            .send_modify(|kept| kept.left_behind.retain(|(left, _)| *left != life));
     }
 
     /// The word of a life; nothing, if it is not the present one.

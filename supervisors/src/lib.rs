@@ -5,7 +5,7 @@
 //!
 //! - **A child's life** begins with its factory and ends by a panic anywhere in it (the factory, `started`, a handler, the
 //!   future of an answer, a timer, `stopping`, `stopped`; a handler that drops its answer counts as one), by [`Reporter::failed`], by stopping itself, or because it was
-//!   not ready in time. Whatever it was, the supervisor learns of it, and a new life begins with a fresh actor. Nothing of
+//!   not ready in time, or because it hangs: a handler that never returns, a mailbox that it no longer opens. Whatever it was, the supervisor learns of it, and a new life begins with a fresh actor. Nothing of
 //!   the old one is used again, and no callback runs on an actor that has panicked.
 //! - **A [`Ref`] survives** all lives. Asking waits for room and for an answer no longer than the caller's deadline, and
 //!   says whether the message may have had an effect: [`AskError::NotRunning`] and [`AskError::Full`] mean that it had none.
@@ -37,6 +37,8 @@ mod decide;
 mod health;
 mod life;
 mod mailbox;
+mod points;
+mod pulse;
 mod reference;
 mod report;
 mod spec;
@@ -50,4 +52,4 @@ pub use health::{Component, Health, Reason, State};
 pub use reference::{AskError, Ref};
 pub use report::Reporter;
 pub use spec::Spec;
-pub use supervisor::{Exit, Supervisor};
+pub use supervisor::{Exit, Supervisor, Turn};

@@ -2,10 +2,12 @@
 
 use std::{
     any::Any,
+    cell::Cell,
     future::{Future, poll_fn},
     marker::PhantomData,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
+    rc::Rc,
     sync::Arc,
     task::{self, Poll},
     thread,
@@ -22,15 +24,16 @@ use tracing::error;
 use crate::{
     Reason, Reporter, Spec,
     bond::{Birth, End, Obituary, Outcome, Start},
-    health::Cell,
+    health::Cell as HealthCell,
     mailbox::{Inbox, Letter},
+    points::Points,
     reference::Slot,
 };
 
 /// An actor as a child.
 pub(crate) struct ActorChild<A: Actor, F> {
     pub(crate) spec: Spec,
-    pub(crate) cell: Arc<Cell>,
+    pub(crate) cell: Arc<HealthCell>,
     pub(crate) slot: Arc<watch::Sender<Slot<A>>>,
     pub(crate) factory: Arc<F>,
 }
@@ -52,6 +55,7 @@ where
             slot: Arc::clone(&self.slot),
             factory: Arc::clone(&self.factory),
             mailbox: self.spec.mailbox.max(1),
+            points: Points::of(self.spec.kind),
             birth,
             actor: PhantomData,
         };
@@ -94,10 +98,11 @@ where
 
 /// What one life needs; on an own thread it begins there.
 struct Life<A: Actor, F> {
-    cell: Arc<Cell>,
+    cell: Arc<HealthCell>,
     slot: Arc<watch::Sender<Slot<A>>>,
     factory: Arc<F>,
     mailbox: usize,
+    points: Points,
     birth: Birth,
     actor: PhantomData<fn() -> A>,
 }
@@ -107,24 +112,48 @@ where
     A: Actor<Context = Context<A>>,
     F: Fn(Reporter) -> A,
 {
-    async fn live(mut self) -> Outcome {
+    async fn live(self) -> Outcome {
         // one end is enough: the first
         let (ends, mut end) = mpsc::channel(1);
         let reporter = Reporter::new(
             Arc::clone(&self.cell),
             self.birth.news.clone(),
             ends.clone(),
+            self.points,
         );
-        let actor = match caught(|| (self.factory)(reporter)) {
+        let made = caught(|| {
+            self.points.start();
+            (self.factory)(reporter)
+        });
+        let actor = match made {
             Ok(actor) => actor,
             Err(panic) => return Outcome::Ended(End::new(Reason::Panic, panic)),
         };
         let (mailbox, letters) = mpsc::channel(self.mailbox);
         let mut context = Context::new();
-        context.spawn(Inbox { letters, ends });
+        let Birth {
+            news,
+            leash,
+            questions,
+        } = self.birth;
+        let life = news.life;
+        let beats = Rc::new(Cell::new(false));
+        context.spawn(Inbox {
+            letters,
+            questions,
+            beats: Rc::clone(&beats),
+            ends,
+            points: self.points,
+        });
         let mut future = context.into_future(actor);
-        publish(&self.slot, self.birth.news.life, mailbox);
-        let outcome = self.run(&mut future, &mut end).await;
+        publish(&self.slot, life, mailbox);
+        let outcome = run(&mut future, &mut end, leash, self.points, || {
+            // only now, when the actor has let go of its thread
+            if beats.take() {
+                news.beat();
+            }
+        })
+        .await;
         // no callback runs on what is dropped now: it had them all, or has panicked
         future.ctx().terminate();
         match caught(|| drop(future)) {
@@ -134,41 +163,51 @@ where
             _ => outcome,
         }
     }
+}
 
-    async fn run(
-        &mut self,
-        future: &mut ContextFut<A, Context<A>>,
-        end: &mut mpsc::Receiver<End>,
-    ) -> Outcome {
-        let mut asked = false;
-        loop {
-            tokio::select! {
-                biased;
-                over = poll_fn(|task| turn(future, task)) => return match (over, end.try_recv()) {
-                    (Err(panic), _) => Outcome::Ended(End::new(Reason::Panic, panic)),
-                    // cut off, an actor with nothing else to do may end before it hears that it was asked to
-                    (Ok(()), _) if asked || self.birth.leash.try_recv().is_ok() => {
-                        Outcome::Stopped { survivors: Vec::new() }
-                    }
-                    (Ok(()), Ok(end)) => Outcome::Ended(end),
-                    (Ok(()), Err(_)) => Outcome::Ended(End::new(Reason::Stopped, "it stopped itself")),
-                },
-                // never over while the actor has its inbox, which holds a sender
-                Some(end) = end.recv() => {
-                    if end.reason == Reason::Error {
-                        future.ctx().stop();
-                        let _ = poll_fn(|task| Poll::Ready(turn(future, task))).await;
-                    }
-                    return Outcome::Ended(end);
+/// Lets the actor live until it ends, is asked to, or has to.
+async fn run<A: Actor<Context = Context<A>>>(
+    future: &mut ContextFut<A, Context<A>>,
+    end: &mut mpsc::Receiver<End>,
+    mut leash: mpsc::Receiver<()>,
+    points: Points,
+    yielded: impl Fn(),
+) -> Outcome {
+    let mut asked = false;
+    loop {
+        tokio::select! {
+            biased;
+            over = poll_fn(|task| {
+                let over = turn(future, task);
+                yielded();
+                over
+            }) => return match (over, end.try_recv()) {
+                (Err(panic), _) => Outcome::Ended(End::new(Reason::Panic, panic)),
+                // cut off, an actor with nothing else to do may end before it hears that it was asked to
+                (Ok(()), _) if asked || leash.try_recv().is_ok() => {
+                    Outcome::Stopped { survivors: Vec::new() }
                 }
-                tug = self.birth.leash.recv() => match tug {
-                    Some(()) => {
-                        asked = true;
-                        future.ctx().stop();
-                    }
-                    None => return Outcome::Killed,
-                },
+                (Ok(()), Ok(end)) => Outcome::Ended(end),
+                (Ok(()), Err(_)) => Outcome::Ended(End::new(Reason::Stopped, "it stopped itself")),
+            },
+            // never over while the actor has its inbox, which holds a sender
+            Some(end) = end.recv() => {
+                if end.reason == Reason::Error {
+                    future.ctx().stop();
+                    let _ = poll_fn(|task| Poll::Ready(turn(future, task))).await;
+                }
+                return Outcome::Ended(end);
             }
+            tug = leash.recv() => match tug {
+                Some(()) => {
+                    if let Err(panic) = caught(|| points.stop()) {
+                        return Outcome::Ended(End::new(Reason::Panic, panic));
+                    }
+                    asked = true;
+                    future.ctx().stop();
+                }
+                None => return Outcome::Killed,
+            },
         }
     }
 }

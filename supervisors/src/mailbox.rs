@@ -4,7 +4,9 @@
 //! sender that met a full mailbox is never woken (`AddressSender::poll_unparked` keeps no waker), so its request hangs.
 
 use std::{
+    cell::Cell,
     pin::Pin,
+    rc::Rc,
     task::{self, Poll, ready},
 };
 
@@ -14,14 +16,20 @@ use tokio::sync::{
     oneshot::{self, error::TryRecvError},
 };
 
-use crate::{Reason, bond::End};
+use crate::{Reason, bond::End, points::Points};
 
 /// A message and the way back for its answer, whatever their types.
 pub(crate) type Letter<A> = Box<dyn Open<A> + Send>;
 
 pub(crate) trait Open<A: Actor> {
     /// Lets the actor handle it.
-    fn open(self: Box<Self>, actor: &mut A, context: &mut A::Context, ends: &mpsc::Sender<End>);
+    fn open(
+        self: Box<Self>,
+        actor: &mut A,
+        context: &mut A::Context,
+        ends: &mpsc::Sender<End>,
+        points: Points,
+    );
 }
 
 /// The answer, or the message again if nobody has seen it.
@@ -52,6 +60,7 @@ where
         actor: &mut A,
         context: &mut A::Context,
         ends: &mpsc::Sender<End>,
+        points: Points,
     ) {
         let Some((message, answer)) = self.unseen.take() else {
             return;
@@ -59,6 +68,7 @@ where
         if answer.is_closed() {
             return; // nobody waits for it any more
         }
+        points.message();
         let (sender, mut receiver) = oneshot::channel();
         actor.handle(message, context).handle(context, Some(sender));
         match receiver.try_recv() {
@@ -94,10 +104,15 @@ fn unanswered(ends: &mpsc::Sender<End>) {
     let _ = ends.try_send(End::new(Reason::Panic, error));
 }
 
-/// Spawned into the actor's context: hands it letter after letter, none while the actor waits (`ctx.wait`) or stops.
+/// Spawned into the actor's context: hands it letter after letter, none while the actor waits (`ctx.wait`) or stops. It also
+/// hears its supervisor's questions, in its turn: not while the actor waits.
 pub(crate) struct Inbox<A: Actor> {
     pub(crate) letters: mpsc::Receiver<Letter<A>>,
+    pub(crate) questions: mpsc::Receiver<()>,
+    /// Set when a question was heard.
+    pub(crate) beats: Rc<Cell<bool>>,
     pub(crate) ends: mpsc::Sender<End>,
+    pub(crate) points: Points,
 }
 
 impl<A: Actor<Context = Context<A>>> ActorFuture<A> for Inbox<A> {
@@ -110,8 +125,13 @@ impl<A: Actor<Context = Context<A>>> ActorFuture<A> for Inbox<A> {
         task: &mut task::Context<'_>,
     ) -> Poll<()> {
         while !context.waiting() {
+            while let Poll::Ready(Some(())) = self.questions.poll_recv(task) {
+                self.points.message();
+                self.points.tick();
+                self.beats.set(true);
+            }
             match ready!(self.letters.poll_recv(task)) {
-                Some(letter) => letter.open(actor, context, &self.ends),
+                Some(letter) => letter.open(actor, context, &self.ends, self.points),
                 // cut off, but not over: an actor without anything to wait for would stop by itself
                 None => return Poll::Pending,
             }

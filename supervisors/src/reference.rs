@@ -85,6 +85,29 @@ impl<A: Actor<Context = Context<A>>> Ref<A> {
         M: Message + Send + 'static,
         M::Result: Send,
     {
+        // what nearly always happens, without a clone of anything
+        let sent = {
+            let slot = self.0.borrow();
+            match slot.mailbox.as_ref().map(mpsc::Sender::try_reserve) {
+                Some(Ok(room)) => {
+                    let (answer, answered) = oneshot::channel();
+                    room.send(letter(message, answer));
+                    Ok(answered)
+                }
+                _ => Err(message),
+            }
+        };
+        message = match sent {
+            Ok(answered) => {
+                *missing = AskError::Unknown;
+                match answered.await.ok()? {
+                    Ok(answer) => return Some(answer),
+                    Err(unseen) => unseen,
+                }
+            }
+            Err(unsent) => unsent,
+        };
+        *missing = AskError::NotRunning;
         let mut slot = self.0.clone();
         loop {
             let mailbox = slot.borrow_and_update().mailbox.clone();

@@ -9,6 +9,7 @@ use crate::{
     Reason, State,
     bond::{End, News},
     health::Cell,
+    points::Points,
 };
 
 /// What a component says of itself; given to each life of a child by its factory. The word of a life that is over
@@ -20,6 +21,7 @@ struct Desk {
     cell: Arc<Cell>,
     news: News,
     ends: mpsc::Sender<End>,
+    points: Points,
 }
 
 impl fmt::Debug for Reporter {
@@ -30,8 +32,18 @@ impl fmt::Debug for Reporter {
 }
 
 impl Reporter {
-    pub(crate) fn new(cell: Arc<Cell>, news: News, ends: mpsc::Sender<End>) -> Self {
-        Self(Some(Arc::new(Desk { cell, news, ends })))
+    pub(crate) fn new(
+        cell: Arc<Cell>,
+        news: News,
+        ends: mpsc::Sender<End>,
+        points: Points,
+    ) -> Self {
+        Self(Some(Arc::new(Desk {
+            cell,
+            news,
+            ends,
+            points,
+        })))
     }
 
     /// A reporter that nobody reads: for tests of actors without a supervisor.
@@ -55,6 +67,13 @@ impl Reporter {
         if let Some(desk) = &self.0 {
             // full: it has already failed, and the first error is the one to tell
             let _ = desk.ends.try_send(End::new(Reason::Error, error));
+        }
+    }
+
+    /// One of the component's own timers has come. For tests only: it is where `KIND::tick` makes it fail.
+    pub fn tick(&self) {
+        if let Some(desk) = &self.0 {
+            desk.points.tick();
         }
     }
 

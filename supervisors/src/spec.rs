@@ -17,6 +17,9 @@ pub struct Spec {
     pub ready_within: Duration,
     /// What it gets to end when it is asked to, or has to be replaced; then it is aborted.
     pub stop_within: Duration,
+    /// How long it may give no sign of life before it is replaced. It is asked three times within that, in its own turn: what
+    /// is not to blame is one that only has much to do, as long as it takes message after message.
+    pub silent_within: Duration,
     /// How many messages may wait for it; who asks further waits for room. At least 1.
     pub mailbox: usize,
 }
@@ -31,6 +34,7 @@ impl Spec {
             own_thread: false,
             ready_within: Duration::from_secs(30),
             stop_within: Duration::from_secs(5),
+            silent_within: Duration::from_secs(30),
             mailbox: 64,
         }
     }
@@ -62,6 +66,13 @@ impl Spec {
     #[must_use]
     pub fn stop_within(mut self, time: Duration) -> Self {
         self.stop_within = time;
+        self
+    }
+
+    /// How long it may give no sign of life; 30 s unless said.
+    #[must_use]
+    pub fn silent_within(mut self, time: Duration) -> Self {
+        self.silent_within = time;
         self
     }
 

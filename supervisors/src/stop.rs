@@ -18,6 +18,7 @@ pub(crate) const ABORT_WITHIN: Duration = Duration::from_secs(1);
 impl Tending<'_> {
     /// Stops the children one after the other, the last one first; who did not stop in time.
     pub(crate) async fn stop(&mut self) -> Vec<String> {
+        self.stops = true;
         let mut survivors = Vec::new();
         for index in (0..self.watched.len()).rev() {
             self.stop_one(index, &mut survivors).await;

@@ -27,6 +27,18 @@ pub struct Supervisor {
     pub(crate) limits: Limits,
     pub(crate) children: Vec<Child>,
     pub(crate) health: Health,
+    pub(crate) on_turn: Option<OnTurn>,
+}
+
+type OnTurn = Box<dyn Fn(Turn) + Send + Sync>;
+
+/// What a supervisor does in a turn of its loop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// It looks after its children.
+    Tends,
+    /// It stops them: it was asked to, or one of them ended too often.
+    Stops,
 }
 
 pub(crate) struct Child {
@@ -62,6 +74,7 @@ impl Supervisor {
             limits: Limits::default(),
             children: Vec::new(),
             health: Health::default(),
+            on_turn: None,
         }
     }
 
@@ -121,6 +134,12 @@ impl Supervisor {
         self.health.clone()
     }
 
+    /// Calls this at every turn of its loop: after whatever happened to a child, and at least every second. It runs on
+    /// the loop's own thread, so its silence means that the loop stands still; it must not block.
+    pub fn on_turn(&mut self, call: impl Fn(Turn) + Send + Sync + 'static) {
+        self.on_turn = Some(Box::new(call));
+    }
+
     /// Runs until `shutdown` completes or a critical crash loop escalates; either way everything is stopped in order.
     /// When the future is dropped, so is every child.
     ///
@@ -160,9 +179,14 @@ impl Start for Group {
         tokio::task::spawn_local(async move {
             birth.news.ready();
             let order = async {
-                match birth.leash.recv().await {
-                    Some(()) => Order::Stop,
-                    None => Order::Kill,
+                loop {
+                    tokio::select! {
+                        tug = birth.leash.recv() => return match tug {
+                            Some(()) => Order::Stop,
+                            None => Order::Kill,
+                        },
+                        Some(()) = birth.questions.recv() => birth.news.beat(),
+                    }
                 }
             };
             obituary.tell(tend::tend(&group, order).await);

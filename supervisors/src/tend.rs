@@ -13,7 +13,8 @@ use crate::{
     bond::{Birth, End, Event, News, Outcome, What},
     decide::{History, Next, decide},
     health::Entry,
-    supervisor::Child,
+    pulse::Pulse,
+    supervisor::{Child, Turn},
 };
 
 /// The loop turns at least this often, so that its silence means something.
@@ -56,6 +57,7 @@ pub(crate) async fn tend(supervisor: &Supervisor, order: impl Future<Output = Or
 pub(crate) struct Tending<'a> {
     supervisor: &'a Supervisor,
     pub(crate) watched: Vec<Watched>,
+    pub(crate) stops: bool,
     began: Instant,
     /// Kept here too, so that `news` never ends.
     events: mpsc::UnboundedSender<Event>,
@@ -68,6 +70,8 @@ pub(crate) struct Watched {
     pub(crate) phase: Phase,
     /// See [`Birth::leash`].
     pub(crate) leash: Option<mpsc::Sender<()>>,
+    /// See [`Birth::questions`].
+    questions: Option<mpsc::Sender<()>>,
     began: Instant,
     history: History,
     /// Since when it ends again and again: from there on nothing was sound.
@@ -81,10 +85,12 @@ pub(crate) enum Phase {
     },
     Ready {
         since: Instant,
+        pulse: Pulse,
     },
     /// Aborted, for this reason; waited for, so that no two lives of it run beside each other.
     Condemned {
         end: End,
+        ready_for: Duration,
         gone_by: Instant,
     },
     Waiting {
@@ -99,7 +105,8 @@ impl Phase {
             Self::Starting { ready_by } => Some(*ready_by),
             Self::Condemned { gone_by, .. } => Some(*gone_by),
             Self::Waiting { until } => Some(*until),
-            Self::Ready { .. } | Self::Over => None,
+            Self::Ready { pulse, .. } => Some(pulse.due()),
+            Self::Over => None,
         }
     }
 
@@ -116,6 +123,7 @@ impl<'a> Tending<'a> {
             life: 0,
             phase: Phase::Over,
             leash: None,
+            questions: None,
             began,
             history: History::default(),
             loop_began: began,
@@ -123,6 +131,7 @@ impl<'a> Tending<'a> {
         Self {
             supervisor,
             watched: watched.collect(),
+            stops: false,
             began,
             events,
             news,
@@ -139,6 +148,8 @@ impl<'a> Tending<'a> {
         let (leash, held) = mpsc::channel(1);
         watched.life = child.next_life();
         watched.leash = Some(leash);
+        let (questions, asked) = mpsc::channel(1);
+        watched.questions = Some(questions);
         watched.began = Instant::now();
         watched.phase = Phase::Starting {
             ready_by: watched.began + child.spec.ready_within,
@@ -150,12 +161,16 @@ impl<'a> Tending<'a> {
                 events: self.events.clone(),
             },
             leash: held,
+            questions: asked,
         });
     }
 
     /// The next event of a present life, or nothing when it is `due`; by then the loop turns at every tick.
     pub(crate) async fn next(&mut self, due: Option<Instant>) -> Option<Event> {
         self.supervisor.health.turned();
+        if let Some(on_turn) = &self.supervisor.on_turn {
+            on_turn(if self.stops { Turn::Stops } else { Turn::Tends });
+        }
         let tick = Instant::now() + TICK;
         let wake = due.map_or(tick, |due| due.min(tick));
         let event = tokio::select! {
@@ -164,7 +179,17 @@ impl<'a> Tending<'a> {
             event = self.news.recv() => event,
             () = sleep_until(wake) => None,
         };
-        event.filter(|event| event.life == self.watched[event.child].life)
+        let event = event?;
+        if event.life == self.watched[event.child].life {
+            return Some(event);
+        }
+        // of a life that was given up
+        if let (What::Over(_), Entry::Component(cell)) =
+            (event.what, &self.child(event.child).entry)
+        {
+            cell.gone(event.life);
+        }
+        None
     }
 
     /// When the first child's time is over.
@@ -178,24 +203,36 @@ impl<'a> Tending<'a> {
     fn on(&mut self, event: Event) -> Option<Outcome> {
         let index = event.child;
         let now = Instant::now();
+        let child = self.child(index);
         let watched = &mut self.watched[index];
-        match (event.what, &watched.phase) {
+        match (event.what, &mut watched.phase) {
             (What::Ready, Phase::Starting { .. }) => {
-                watched.phase = Phase::Ready { since: now };
+                watched.phase = Phase::Ready {
+                    since: now,
+                    pulse: Pulse::new(child.spec.silent_within, now),
+                };
                 None
             }
-            (What::Over(_), Phase::Condemned { end, .. }) => {
-                let end = end.clone();
-                self.ended(index, end, None, Duration::ZERO)
+            (What::Beat, Phase::Ready { pulse, .. }) => {
+                pulse.answered(now);
+                if let Entry::Component(cell) = &child.entry {
+                    cell.beat();
+                }
+                None
+            }
+            (What::Over(_), Phase::Condemned { end, ready_for, .. }) => {
+                let (end, ready_for) = (end.clone(), *ready_for);
+                self.ended(index, end, None, ready_for)
             }
             (What::Over(outcome), Phase::Starting { .. }) => {
                 self.over(index, outcome, Duration::ZERO)
             }
-            (What::Over(outcome), Phase::Ready { since }) => {
+            (What::Over(outcome), Phase::Ready { since, .. }) => {
                 let ready_for = now - *since;
                 self.over(index, outcome, ready_for)
             }
-            (What::Ready, _) | (What::Over(_), Phase::Waiting { .. } | Phase::Over) => None,
+            (What::Ready | What::Beat, _)
+            | (What::Over(_), Phase::Waiting { .. } | Phase::Over) => None,
         }
     }
 
@@ -228,27 +265,47 @@ impl<'a> Tending<'a> {
             if watched.phase.due().is_none_or(|due| now < due) {
                 continue;
             }
-            let escalation = match &watched.phase {
+            let spec = &self.supervisor.children[index].spec;
+            let escalation = match &mut watched.phase {
                 Phase::Starting { .. } => {
-                    let spec = &self.child(index).spec;
                     let error = format!("it was not ready within {:?}", spec.ready_within);
                     let gone_by = now + spec.stop_within;
-                    self.condemn(index, End::new(Reason::NotReady, error), gone_by);
+                    let end = End::new(Reason::NotReady, error);
+                    self.condemn(index, end, Duration::ZERO, gone_by);
                     None
                 }
-                Phase::Condemned { end, .. } => {
-                    let (end, component) = (end.clone(), &self.child(index).spec.name);
+                Phase::Condemned { end, ready_for, .. } => {
+                    let (end, ready_for, component) = (end.clone(), *ready_for, &spec.name);
                     warn!(
                         component,
                         "The component blocks its thread and is left behind."
                     );
-                    self.ended(index, end, None, Duration::ZERO)
+                    if let Entry::Component(cell) = &self.supervisor.children[index].entry {
+                        cell.left_behind(watched.life);
+                    }
+                    self.ended(index, end, None, ready_for)
                 }
                 Phase::Waiting { .. } => {
                     self.start(index);
                     None
                 }
-                Phase::Ready { .. } | Phase::Over => None,
+                Phase::Ready { since, pulse } => {
+                    if pulse.ask(now) {
+                        if let Some(questions) = &watched.questions {
+                            // full: it has not even heard the last one
+                            let _ = questions.try_send(());
+                        }
+                    } else {
+                        // sound until it was last heard, or one that hangs at once would never be seen as a loop
+                        let ready_for = pulse.heard() - *since;
+                        let error = format!("it gave no sign of life for {:?}", spec.silent_within);
+                        let gone_by = now + spec.stop_within;
+                        let end = End::new(Reason::Unresponsive, error);
+                        self.condemn(index, end, ready_for, gone_by);
+                    }
+                    None
+                }
+                Phase::Over => None,
             };
             if escalation.is_some() {
                 return escalation;
@@ -258,11 +315,19 @@ impl<'a> Tending<'a> {
     }
 
     /// Aborts a life that is not what it should be, and waits until it is gone.
-    fn condemn(&mut self, index: usize, end: End, gone_by: Instant) {
-        self.child(index).start.cut_off();
+    fn condemn(&mut self, index: usize, end: End, ready_for: Duration, gone_by: Instant) {
+        let child = self.child(index);
+        child.start.cut_off();
+        child
+            .entry
+            .each(&mut |cell| cell.between(State::Stopping, end.error.clone()));
         let watched = &mut self.watched[index];
         watched.leash = None;
-        watched.phase = Phase::Condemned { end, gone_by };
+        watched.phase = Phase::Condemned {
+            end,
+            ready_for,
+            gone_by,
+        };
     }
 
     /// After the end of a life. `component` is who brought it about, if it was not the child itself.

@@ -16,6 +16,7 @@ pub mod ports;
 pub mod process;
 pub mod routes;
 pub mod sozu;
+pub mod tap;
 mod wait;
 
 pub use backend::Backend;
@@ -25,4 +26,5 @@ pub use error::{Error, Result};
 pub use load::{Load, Tally};
 pub use ports::Port;
 pub use sozu::Sozu;
+pub use tap::{Fate, Tap};
 pub use wait::{Probe, SOON, until, wait_for, wait_until};

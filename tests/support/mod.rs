@@ -14,6 +14,8 @@
 )]
 
 mod audit;
+mod journal;
+pub mod systemd;
 
 use std::{fs, net::SocketAddr, time::Duration};
 
@@ -23,7 +25,10 @@ use sozu_command_lib::proto::command::{
 };
 use testkit::{Backend, Daemon, SOON, Sozu, Tally, daemon::Builder, get, routes, wait_until};
 
+#[allow(unused_imports, reason = "each suite uses its part of it")]
 pub use audit::{Since, mutations_of};
+#[allow(unused_imports, reason = "each suite uses its part of it")]
+pub use journal::{Row, at_rest, journal, verdicts};
 
 /// Within this what others changed is found, at `interval = "1s"`: reading takes at most a hundredth of Sōzu's time,
 /// so that one read which a busy machine made slow puts the next one off.

@@ -12,6 +12,7 @@
 //! | `POST /v1/holds/{id}/release`, `…/discard` | what became of it: 200, or 202 while some of it is open |
 //! | `GET /v1/orphans` | an array of sources with what they left behind |
 //! | `POST /v1/orphans/{source}/remove` | as for a hold |
+//! | `POST /v1/pause?for=1h`, `/v1/resume` | how it stands: until when nothing is sent, and what waits |
 //! | `GET /v1/journal?source=&key=&verdict=&since=&limit=` | an array: the latest changes, eldest first |
 //!
 //! An error is `{"error": "what is wrong; what to do"}`.

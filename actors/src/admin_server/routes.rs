@@ -10,7 +10,9 @@ use supervisors::{AskError, Ref};
 use super::access::{Access, Reader, Writer};
 use crate::{
     http_server::Truth,
-    messages::{Compare, DiffError, ListHolds, ListOrphans, Order, OrderError, SourceName, What},
+    messages::{
+        Compare, DiffError, ListHolds, ListOrphans, Order, OrderError, Pause, SourceName, What,
+    },
     state_keeper::{
         StateKeeper,
         store::{Filter, read_journal},
@@ -23,6 +25,12 @@ const KEEPER_WITHIN: Duration = Duration::from_secs(30);
 const LINES: u32 = 100;
 /// Nobody gets more at once.
 const MOST_LINES: u32 = 100_000;
+
+/// A pause lasts so long unless somebody says otherwise.
+const PAUSE: Duration = Duration::from_hours(1);
+const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
+/// A pause that is forgotten is over by then.
+const LONGEST_PAUSE: Duration = Duration::from_hours(7 * 24);
 
 /// What all answers are made from.
 pub(super) struct Site {
@@ -98,6 +106,8 @@ pub(super) fn configure(app: &mut web::ServiceConfig) {
         .route("/v1/holds/{id}/discard", web::post().to(discard))
         .route("/v1/orphans", web::get().to(orphans))
         .route("/v1/orphans/{source}/remove", web::post().to(remove))
+        .route("/v1/pause", web::post().to(pause))
+        .route("/v1/resume", web::post().to(resume))
         .route("/v1/journal", web::get().to(journal))
         .default_service(web::to(no_such_path));
 }
@@ -168,6 +178,48 @@ async fn order(writer: &Writer, what: What, site: &Site) -> Result<HttpResponse,
         _ => StatusCode::ACCEPTED,
     };
     Ok(json(code, &ordered))
+}
+
+/// How long a pause lasts.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct PauseFor {
+    r#for: Option<String>,
+}
+
+async fn pause(
+    writer: Writer,
+    query: web::Query<PauseFor>,
+    site: web::Data<Site>,
+) -> Result<HttpResponse, Problem> {
+    let lasts = match query.r#for.as_deref() {
+        None => PAUSE,
+        Some(text) => humantime::parse_duration(text)
+            .ok()
+            .filter(|lasts| (SHORTEST_PAUSE..=LONGEST_PAUSE).contains(lasts))
+            .ok_or_else(|| {
+                let why = "a pause lasts from 1s to 7d; write a duration such as 30m";
+                Problem::new(StatusCode::BAD_REQUEST, why)
+            })?,
+    };
+    set_pause(&writer, Some(lasts), &site).await
+}
+
+async fn resume(writer: Writer, site: web::Data<Site>) -> Result<HttpResponse, Problem> {
+    set_pause(&writer, None, &site).await
+}
+
+async fn set_pause(
+    writer: &Writer,
+    lasts: Option<Duration>,
+    site: &Site,
+) -> Result<HttpResponse, Problem> {
+    let uid = writer.uid;
+    let Some(paused) = ask(site, Pause { uid, lasts }).await? else {
+        let why = "there is no source in the configuration: nothing is ever sent to Sōzu";
+        return Err(Problem::new(StatusCode::CONFLICT, why));
+    };
+    Ok(json(StatusCode::OK, &paused?))
 }
 
 /// Which lines of the journal.

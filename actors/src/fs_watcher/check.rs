@@ -14,7 +14,7 @@ use super::{
     problem::{Fault, Problem},
     routes::{self, NamedFiles, Resolved, claims},
 };
-use crate::state_keeper::{key::Object, report::Listeners};
+use crate::state_keeper::{admit::admit, key::Keyed, report::Listeners};
 
 /// What is wrong in the routes files of a directory, one line each:
 /// `FILE:LINE:COLUMN: what is wrong; what to do`.
@@ -25,16 +25,41 @@ use crate::state_keeper::{key::Object, report::Listeners};
 /// # Errors
 /// Why the directory cannot be listed, and what to do.
 pub fn check(directory: &Path) -> Result<Vec<String>, String> {
+    look(directory, None)
+}
+
+/// As [`check`], and what would be refused since Sōzu has these listeners and takes requests of at
+/// most so many bytes.
+///
+/// # Errors
+/// As [`check`].
+pub fn check_against(
+    directory: &Path,
+    listeners: &Listeners,
+    max_request_bytes: usize,
+) -> Result<Vec<String>, String> {
+    look(directory, Some((listeners, max_request_bytes)))
+}
+
+fn look(directory: &Path, sozu: Option<(&Listeners, usize)>) -> Result<Vec<String>, String> {
+    let unknown = Listeners::new();
+    let listeners = sozu.map_or(&unknown, |(listeners, _)| listeners);
     let names = list(directory).map_err(|error| error.to_string())?;
     let mut problems: Vec<Problem> = Vec::new();
     let mut claims = Vec::new();
     for path in names.paths {
         let path = Arc::new(path);
-        match objects(&path) {
-            Ok(objects) => claims.push(claims::Claim {
-                path,
-                objects: Arc::new(objects),
-            }),
+        match objects(&path, listeners) {
+            Ok(objects) => {
+                if let Some((listeners, bytes)) = sozu {
+                    let refused = refusals(&objects, listeners, bytes);
+                    problems.extend(refused.map(|fault| fault.of(&path)));
+                }
+                claims.push(claims::Claim {
+                    path,
+                    objects: Arc::new(objects),
+                });
+            }
             Err(fault) => problems.push(fault.of(&path)),
         }
     }
@@ -43,7 +68,21 @@ pub fn check(directory: &Path) -> Result<Vec<String>, String> {
     Ok(problems.iter().map(ToString::to_string).collect())
 }
 
-fn objects(path: &Path) -> Result<Vec<Object>, Fault> {
+fn refusals<'a>(
+    objects: &'a [Keyed],
+    listeners: &'a Listeners,
+    max_request_bytes: usize,
+) -> impl Iterator<Item = Fault> + 'a {
+    objects.iter().filter_map(move |Keyed { key, object }| {
+        let refusal = admit(object, listeners, max_request_bytes).err()?;
+        let (kind, reason) = (key.kind(), refusal.reason());
+        Some(Fault::whole(format!(
+            "{kind} {key} would be refused: {reason}"
+        )))
+    })
+}
+
+fn objects(path: &Path, listeners: &Listeners) -> Result<Vec<Keyed>, Fault> {
     let bytes = match file::read(path) {
         Ok(bytes) => bytes,
         // It was removed since it was listed, and declares nothing.
@@ -52,7 +91,7 @@ fn objects(path: &Path) -> Result<Vec<Object>, Fault> {
     };
     let parsed = routes::parse(path, bytes)?;
     let addresses = stand_ins(&parsed.names());
-    parsed.objects(&Listeners::new(), &mut NamedFiles::of(path), &addresses)
+    parsed.objects(listeners, &mut NamedFiles::of(path), &addresses)
 }
 
 /// An address of its own for each name, since equal ones would look like one backend.
@@ -83,6 +122,7 @@ mod tests {
     use std::fs;
 
     use super::*;
+    use crate::state_keeper::report::Protocol;
 
     const GOOD: &str = r#"
 [clusters.a]
@@ -103,6 +143,24 @@ backends = [
         fs::write(dir.path().join("a.toml"), GOOD).unwrap();
         fs::write(dir.path().join("notes.txt"), "[cluster]").unwrap();
         assert_eq!(check(dir.path()), Ok(Vec::new()));
+    }
+
+    #[test]
+    fn against_sozus_listeners_what_would_be_refused_is_told() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("a.toml"), GOOD).unwrap();
+        let https = ("0.0.0.0:443".parse().unwrap(), Protocol::Https.into());
+        let http = ("0.0.0.0:80".parse().unwrap(), Protocol::Http.into());
+        let both = Listeners::from([https, http]);
+        assert_eq!(check_against(dir.path(), &both, 10_000), Ok(Vec::new()));
+        let one = check_against(dir.path(), &Listeners::from([https]), 10_000).unwrap();
+        assert_eq!(one.len(), 1, "{one:?}");
+        assert!(
+            one[0].contains("Sōzu has no listener at 0.0.0.0:80"),
+            "{one:?}"
+        );
+        let small = check_against(dir.path(), &both, 8).unwrap();
+        assert_eq!(small.len(), 5, "{small:?}");
     }
 
     #[test]

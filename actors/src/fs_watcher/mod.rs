@@ -25,5 +25,5 @@ mod word;
 mod work;
 
 pub use actor::FsWatcher;
-pub use check::check;
+pub use check::{check, check_against};
 pub use config::{Config, Reading};

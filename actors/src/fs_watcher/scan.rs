@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     messages::{FileContent, ListedFile},
-    state_keeper::{key::Object, report::Listeners},
+    state_keeper::{key::Keyed, report::Listeners},
 };
 
 /// So often a directory is listed again because a file went before it was read.
@@ -55,9 +55,9 @@ struct Entry {
     /// Of the file alone: names are resolved again only when this changes.
     digest: Option<[u8; 32]>,
     resolved: Resolved,
-    content: Result<Arc<Vec<Object>>, Fault>,
+    content: Result<Arc<Vec<Keyed>>, Fault>,
     /// What it last gave: it goes on standing for that, and so against later files.
-    last_good: Option<Arc<Vec<Object>>>,
+    last_good: Option<Arc<Vec<Keyed>>>,
 }
 
 impl Entry {

@@ -97,7 +97,10 @@ impl Actor for HttpServer {
             }
         };
         self.life = Some(Life(server.handle()));
-        context.run_interval(UPKEEP, |actor, _| actor.site.metrics.run_upkeep());
+        context.run_interval(UPKEEP, |actor, _| {
+            actor.reporter.tick();
+            actor.site.metrics.run_upkeep();
+        });
         // A task of its own: it ends in order even when the actor does not.
         let ended = actix::spawn(server);
         context.spawn(ended.into_actor(self).map(|ended, actor, context| {

@@ -89,6 +89,7 @@ pub(super) mod tests {
             critical: true,
             restarts: BTreeMap::from([(Reason::Panic, 2), (Reason::Error, 1)]),
             since: SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_900),
+            silent_for: Duration::ZERO,
             detail: "40 files".to_owned(),
             error: None,
         }

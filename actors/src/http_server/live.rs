@@ -6,7 +6,7 @@ use supervisors::{Component, State};
 
 /// A supervisor whose loop stands still so long is dead.
 const TURN_WITHIN: Duration = Duration::from_secs(10);
-/// A critical component that is down so long does not come back by itself.
+/// A critical component that is down or silent for so long does not come back by itself.
 const BACK_WITHIN: Duration = Duration::from_mins(1);
 
 /// `Ok`, or why the process is as good as dead. The absence of Sōzu, of a disk or of a broker makes
@@ -27,10 +27,10 @@ pub(super) fn livez(
     for component in components {
         // A clock that was set back makes it younger, never dead.
         let down_for = now.duration_since(component.since).unwrap_or_default();
-        let down = match component.state {
-            State::Backoff => "in backoff",
-            State::Stopped => "stopped",
-            _ => continue,
+        let (down, down_for) = match component.state {
+            State::Backoff => ("in backoff", down_for),
+            State::Stopped => ("stopped", down_for),
+            _ => ("without a heartbeat", component.silent_for),
         };
         if component.critical && down_for >= BACK_WITHIN {
             return Err(format!(
@@ -80,6 +80,31 @@ mod tests {
                 live,
                 "critical {critical}, {state:?} for {down_for:?}, turned {last_turn:?} ago: {verdict:?}"
             );
+        }
+    }
+
+    #[test]
+    fn a_critical_component_without_a_heartbeat_is_dead() {
+        let second = Duration::from_secs(1);
+        let now = SystemTime::UNIX_EPOCH + 1_000_000 * second;
+        let up = [State::Starting, State::Running, State::Degraded];
+        for (critical, silent_for, live) in [
+            (true, 59 * second, true),
+            (true, 60 * second, false),
+            (false, NEVER, true),
+        ] {
+            for state in up {
+                let mut one = component("state_keeper", state);
+                one.critical = critical;
+                one.silent_for = silent_for;
+                let verdict = livez(&[one], second, now);
+                let expected = if live {
+                    Ok(())
+                } else {
+                    Err("state_keeper has been without a heartbeat for 60 s".to_owned())
+                };
+                assert_eq!(verdict, expected, "{state:?} for {silent_for:?}");
+            }
         }
     }
 

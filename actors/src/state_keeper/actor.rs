@@ -193,6 +193,16 @@ impl StateKeeper {
                     Event::OrderAppended(keeper.written(result))
                 });
             }
+            Effect::KeepPause { pause, reply } => {
+                let written = self.writer(move |writer| writer.keep_pause(pause));
+                self.then(written, context, move |result, keeper| Event::PauseKept {
+                    reply,
+                    result: keeper.written(result),
+                });
+            }
+            Effect::PauseEnded(pause) => {
+                tracing::info!(uid = pause.uid, "The pause has ended by itself.");
+            }
             Effect::Answer(to, answer) => self.persons.answer(to, answer),
             Effect::Accept(acceptance) => {
                 let writing = acceptance.clone();
@@ -332,6 +342,7 @@ impl StateKeeper {
             .max(Duration::from_millis(1));
         self.tick = Some(context.run_later(pause, |keeper, context| {
             keeper.tick = None;
+            keeper.reporter.tick();
             keeper.on(Event::Tick, context);
         }));
     }

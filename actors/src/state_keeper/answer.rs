@@ -24,6 +24,9 @@ pub enum Meaning {
     Skipped,
     /// Refused, alone: nothing changed.
     RefusedByMain(String),
+    /// Refused, alone, because the main process does not hold what was believed: somebody else was
+    /// there. Nothing changed; reading back tells what it holds.
+    NotAsBelieved(String),
     /// Refused, alone, by every worker: the main process took a frontend back and kept the rest.
     RefusedByWorkers(String),
     /// Never will be sent.
@@ -53,9 +56,23 @@ pub fn meaning(requests: usize, workers: usize, outcome: &Outcome) -> Meaning {
     }
 }
 
+/// What Sōzu says of what it holds (`sozu-command-lib` 2.3.3, `StateError`): under the key there is
+/// something, or nothing, or its cluster is gone.
+const ELSE_THERE: [&str; 4] = [
+    "already exists; remove it first",
+    "Did not find ",
+    "did not bring any change to the state",
+    "names a cluster that does not exist",
+];
+
 fn alone(words: &str, workers: usize) -> Meaning {
     if let Some(reason) = words.strip_prefix("could not apply request on the main process state") {
-        return Meaning::RefusedByMain(reason.trim_start_matches([':', ' ']).to_owned());
+        let reason = reason.trim_start_matches([':', ' ']).to_owned();
+        return if ELSE_THERE.iter().any(|words| reason.contains(words)) {
+            Meaning::NotAsBelieved(reason)
+        } else {
+            Meaning::RefusedByMain(reason)
+        };
     }
     let answers = worker_answers(words);
     let all_refused = !answers.is_empty()
@@ -138,6 +155,13 @@ mod tests {
                 1,
                 refused("could not apply request on the main process state: bad name"),
                 Meaning::RefusedByMain("bad name".to_owned()),
+            ),
+            (
+                1,
+                refused("could not apply request on the main process state: HttpFrontend with id_bytes=27 already exists; remove it first, or"),
+                Meaning::NotAsBelieved(
+                    "HttpFrontend with id_bytes=27 already exists; remove it first, or".to_owned(),
+                ),
             ),
             (1, refused(not_found), Meaning::RefusedByWorkers(not_found.to_owned())),
             (1, refused("1: OK"), unknown("1: OK")),

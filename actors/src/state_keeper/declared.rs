@@ -142,6 +142,8 @@ impl Declared {
             (Some(at), Some(declaration)) => Some(std::mem::replace(&mut says[at].1, declaration)),
             (Some(at), None) => Some(says.remove(at).1),
             (None, Some(declaration)) => {
+                // nearly every key has one source
+                says.reserve_exact(1);
                 says.push((source.clone(), declaration));
                 None
             }
@@ -154,6 +156,18 @@ impl Declared {
         let gone = before.as_ref().map(Count::of).unwrap_or_default();
         self.tally(source, key.kind(), &gone, false);
         before
+    }
+
+    /// Lets what `source` says of `key` share its object with whoever else has the same one in memory.
+    pub fn share(&mut self, key: &Key, source: &SourceName, object: &Arc<Object>) {
+        let says = self.keys.get_mut(key).into_iter().flatten();
+        for (_, declaration) in says.filter(|(name, _)| name == source) {
+            if let Some(own) = &mut declaration.object
+                && own.same(object)
+            {
+                *own = object.clone();
+            }
+        }
     }
 
     /// What is wanted of `key`.

@@ -2,7 +2,10 @@
 //!
 //! It is folded into a `ConfigState`, so that a change meets Sōzu's own checks before it is sent.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use sozu_command_lib::state::{ConfigState, StateError};
 
@@ -28,8 +31,13 @@ impl Desired {
         &self.declared
     }
 
+    /// As [`Declared::share`].
+    pub fn share(&mut self, key: &Key, source: &SourceName, object: &Arc<Object>) {
+        self.declared.share(key, source, object);
+    }
+
     /// What would stand under `key`: what is wanted, or else what Sōzu holds there.
-    fn stands(&self, key: &Key, belief: &Belief) -> Option<std::sync::Arc<Object>> {
+    fn stands(&self, key: &Key, belief: &Belief) -> Option<Arc<Object>> {
         match self.declared.wanted(key) {
             Wanted::Object(object, _) => Some(object),
             Wanted::Nothing => None,
@@ -116,11 +124,10 @@ impl Desired {
             }
         }
         if let Some(from) = from {
-            // A foreign object that our checks did not take stands in Sōzu, not in this state.
             let remove = from.remove().map_err(|error| error.to_string())?;
-            if self.state.dispatch(&remove).is_ok() {
-                self.count(from, false);
-            }
+            // It may be gone with its cluster, or be a foreign object that our checks did not take.
+            let _ = self.state.dispatch(&remove);
+            self.count(from, false);
         }
         if let Some(to) = to {
             if let Err(error) = self.state.dispatch(&to.add()) {
@@ -181,8 +188,6 @@ fn explain(error: &StateError) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
     use crate::state_keeper::{
         declared::Stance,

@@ -11,8 +11,16 @@ use sozu_command_lib::proto::command::Request;
 use sozu_socket::{ExchangeError, Sozu};
 
 use super::{
-    answer::Outcome, declared::Declaration, gate::Mode, guard::Bounds, held::ReadState, key::Key,
-    log::Entry, operator::Answer, policy::Policy, verdict::Verdict,
+    answer::Outcome,
+    declared::Declaration,
+    gate::{Mode, Pause},
+    guard::Bounds,
+    held::ReadState,
+    key::Key,
+    log::Entry,
+    operator::Answer,
+    policy::Policy,
+    verdict::Verdict,
 };
 use crate::messages::{
     Changes, DeclareError, Declared, Listing, Order, Position, SourceName, Subscribed,
@@ -63,6 +71,8 @@ pub struct Loaded {
     pub caught_up: HashSet<SourceName>,
     /// The life of Sōzu that was last made complete.
     pub complete_life: Option<Arc<str>>,
+    /// A person's pause, which may be over.
+    pub pause: Option<Pause>,
     /// Removals by conclusion within the last hour, per source.
     pub removed_lately: HashMap<SourceName, usize>,
 }
@@ -114,6 +124,22 @@ pub enum Event {
     },
     /// The entries of the last [`Effect::AppendOrder`] are on disk, or not.
     OrderAppended(Result<(), String>),
+    /// A person pauses, or ends the pause; `reply` names who waits for the answer.
+    Pause {
+        /// The user id of the person's process.
+        uid: u32,
+        /// How long; nothing ends it.
+        lasts: Option<Duration>,
+        /// To whom.
+        reply: u64,
+    },
+    /// What a [`Effect::KeepPause`] said is on disk, or not.
+    PauseKept {
+        /// To whom.
+        reply: u64,
+        /// Whether it is.
+        result: Result<(), String>,
+    },
     /// Somebody wants to know how Sōzu differs; `reply` names who.
     Compare {
         /// To whom.
@@ -137,6 +163,15 @@ pub enum Effect {
     },
     /// Write a person's order to the log, in one transaction, before anything of it is sent.
     AppendOrder(Vec<Arc<Entry>>),
+    /// Write that there is a pause, or none.
+    KeepPause {
+        /// The pause.
+        pause: Option<Pause>,
+        /// Who waits for it.
+        reply: u64,
+    },
+    /// A pause has ended by itself.
+    PauseEnded(Pause),
     /// Answer a person.
     Answer(u64, Answer),
     /// Write verdicts and what they bring into the accepted sets, in one transaction.

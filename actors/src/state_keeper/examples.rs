@@ -1,12 +1,15 @@
 //! Small objects for the tests of the rules.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    sync::Arc,
+};
 
 use sozu_command_lib::proto::command::{
     AddBackend, Cluster, PathRule, RequestHttpFrontend, RequestTcpFrontend, RulePosition,
 };
 
-use super::key::Object;
+use super::key::{Keyed, Object};
 
 pub(crate) const HTTP: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
@@ -47,4 +50,12 @@ pub(crate) fn tcp(cluster: &str, sni: &str) -> Object {
         alpn: vec!["http/1.1".to_owned(), "h2".to_owned()],
         ..RequestTcpFrontend::default()
     })
+}
+
+pub(crate) fn keyed(objects: &[Object]) -> Arc<Vec<Keyed>> {
+    let keyed = objects
+        .iter()
+        .cloned()
+        .map(|object| Keyed::new(object).unwrap());
+    Arc::new(keyed.collect())
 }

@@ -9,11 +9,13 @@ use super::{
     events::{Effect, Mark, Now},
     guard,
     keeper::{Appending, Keeper, RefusedObject},
-    key::{Key, Kind, Object},
-    listing::{self, Changes},
+    key::{Key, Keyed, Kind, Object},
+    listing::{self, Changes, Taken},
     log::{Admission, Entry},
 };
-use crate::messages::{Changes as BusChanges, DeclareError, Declared, Listing, SourceName};
+use crate::messages::{
+    Changes as BusChanges, DeclareError, Declared, FileContent, Listing, SourceName,
+};
 
 /// What a source sent.
 pub(super) enum Word {
@@ -44,7 +46,7 @@ impl Keeper {
                 continue;
             }
             let changes = match &taking.word {
-                Word::Listing(listing) => listing::changes(listing, self.desired.declared()),
+                Word::Listing(listing) => self.changes(listing),
                 Word::Changes(_) => Changes::default(),
             };
             if !taking.asked_again && self.lacks_a_listener(&taking.word, &changes) {
@@ -64,6 +66,20 @@ impl Keeper {
                 Word::Changes(changes) => self.take_changes(now, changes, taking.reply, effects),
             }
         }
+    }
+
+    /// Compares a listing with what its source declared. A source of which something was refused is
+    /// compared whole: that is tried again when something else has changed.
+    fn changes(&self, listing: &Listing) -> Changes {
+        let source = &listing.source;
+        let nothing = Taken::new();
+        let whole = self.refused.keys().any(|(name, _)| name == source);
+        let taken = self
+            .taken
+            .get(source)
+            .filter(|_| !whole)
+            .unwrap_or(&nothing);
+        listing::changes(listing, self.desired.declared(), taken)
     }
 
     pub(super) fn is_here(&self) -> bool {
@@ -151,11 +167,16 @@ impl Keeper {
         let device_known = self.devices.get(source) == Some(&listing.device);
         if entries.is_empty() && device_known {
             self.unspoken.remove(source);
+            self.take_files(source.clone(), files(listing));
             effects.push(Effect::Reply(reply, Ok(Declared { changes: 0 })));
             return;
         }
         let mark = Mark::Device(listing.device);
-        self.append(source.clone(), mark, entries, removals, reply, effects);
+        self.append(source.clone(), mark, entries, reply, effects);
+        if let Some(appending) = &mut self.appending {
+            appending.removals = removals;
+            appending.taken = files(listing);
+        }
     }
 
     /// Has entries written to the log.
@@ -164,7 +185,6 @@ impl Keeper {
         source: SourceName,
         mark: Mark,
         entries: Vec<Entry>,
-        removals: usize,
         reply: u64,
         effects: &mut Vec<Effect>,
     ) {
@@ -178,7 +198,8 @@ impl Keeper {
             source,
             mark,
             entries,
-            removals,
+            removals: 0,
+            taken: Taken::new(),
             reply,
         });
     }
@@ -190,13 +211,6 @@ impl Keeper {
         changes: &Changes,
         entries: &mut Vec<Entry>,
     ) {
-        let keyless = changes.keyless.iter();
-        self.without_key.insert(
-            source.clone(),
-            keyless
-                .map(|(file, error)| format!("{}: {error}", file.display()))
-                .collect(),
-        );
         // What the listing says no more, or says differently, is no longer refused.
         let still: std::collections::HashSet<&Key> =
             changes.set.iter().map(|(key, ..)| key).collect();
@@ -331,18 +345,19 @@ impl Keeper {
                 self.unspoken.remove(&appending.source);
                 let history = self.histories.entry(appending.source.clone()).or_default();
                 history.removed(now.at, appending.removals);
-                match appending.mark {
-                    Mark::Device(device) => {
-                        self.devices.insert(appending.source, device);
-                    }
-                    Mark::Position(position) => {
-                        self.positions.insert(appending.source, position);
-                    }
-                }
                 let changes = appending.entries.len();
                 self.remember_taken(&appending.entries);
                 for entry in appending.entries {
                     self.fold(entry);
+                }
+                match appending.mark {
+                    Mark::Device(device) => {
+                        self.devices.insert(appending.source.clone(), device);
+                        self.take_files(appending.source, appending.taken);
+                    }
+                    Mark::Position(position) => {
+                        self.positions.insert(appending.source, position);
+                    }
                 }
                 Ok(Declared { changes })
             }
@@ -352,6 +367,23 @@ impl Keeper {
             }
         };
         effects.push(Effect::Reply(appending.reply, answer));
+    }
+
+    /// The files of a directory were taken: from now on the objects are shared with the watcher.
+    fn take_files(&mut self, source: SourceName, files: Taken) {
+        let known = self.taken.remove(&source).unwrap_or_default();
+        for (path, objects) in &files {
+            if known
+                .get(path)
+                .is_some_and(|known| Arc::ptr_eq(known, objects))
+            {
+                continue;
+            }
+            for Keyed { key, object } in objects.iter() {
+                self.desired.share(key, &source, object);
+            }
+        }
+        self.taken.insert(source, files);
     }
 
     /// A declaration that another, elder one overrides is shown.
@@ -376,4 +408,13 @@ impl Keeper {
             };
         }
     }
+}
+
+/// The files of a listing that could be read.
+fn files(listing: &Listing) -> Taken {
+    let readable = listing.files.iter().filter_map(|file| match &file.content {
+        FileContent::Objects(objects) => Some((file.path.clone(), objects.clone())),
+        FileContent::Unreadable(_) => None,
+    });
+    readable.collect()
 }

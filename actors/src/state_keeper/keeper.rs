@@ -21,9 +21,11 @@ use super::{
     held::Belief,
     intake::{Taking, Word},
     key::{Key, Object},
+    listing::Taken,
     log::{Entry, Tail},
     operator,
     orders::Bus,
+    pause::Pausing,
     plan::Step,
     report::Listeners,
     sending,
@@ -46,8 +48,6 @@ pub(super) enum Doing {
         steps: Vec<Step>,
         requests: usize,
         life: Option<Life>,
-        /// The newest entry of the tail then.
-        newest: u64,
     },
 }
 
@@ -68,6 +68,7 @@ pub(super) struct Appending {
     pub mark: Mark,
     pub entries: Vec<Arc<Entry>>,
     pub removals: usize,
+    pub taken: Taken,
     pub reply: u64,
 }
 
@@ -96,6 +97,10 @@ pub(super) struct Doubts {
     pub suspects: HashMap<Key, usize>,
     /// Unknown outcomes when sent alone.
     pub unanswered: HashMap<Key, u32>,
+    /// Sent where nothing was believed to be, and perhaps not taken; a read tells what is there.
+    pub added: HashMap<Key, Arc<Object>>,
+    /// Refused once because Sōzu did not hold what was believed.
+    pub contradicted: HashSet<Key>,
 }
 
 /// The keeper.
@@ -116,7 +121,8 @@ pub struct Keeper {
     pub(super) foreign: HashSet<Key>,
     pub(super) shadowed: BTreeMap<SourceName, BTreeMap<Key, String>>,
     pub(super) refused: HashMap<(SourceName, Key), RefusedObject>,
-    pub(super) without_key: BTreeMap<SourceName, Vec<String>>,
+    /// The files of each directory as they were last taken.
+    pub(super) taken: HashMap<SourceName, Taken>,
     pub(super) histories: HashMap<SourceName, History>,
     pub(super) devices: HashMap<SourceName, u64>,
     pub(super) positions: HashMap<SourceName, Position>,
@@ -139,7 +145,10 @@ pub struct Keeper {
     pub(super) last_proof: Option<SystemTime>,
     pub(super) trouble: Option<String>,
     pub(super) tries: u32,
-    pub(super) pause_until: Duration,
+    pub(super) wait_until: Duration,
+    // what a person said
+    pub(super) pausing: Option<Pausing>,
+    pub(super) last_paused: Duration,
     // the log
     pub(super) intake: VecDeque<Taking>,
     pub(super) appending: Option<Appending>,
@@ -169,7 +178,7 @@ impl Keeper {
             foreign: HashSet::new(),
             shadowed: BTreeMap::new(),
             refused: HashMap::new(),
-            without_key: BTreeMap::new(),
+            taken: HashMap::new(),
             histories: HashMap::new(),
             devices: loaded.devices,
             positions: loaded.positions,
@@ -190,7 +199,9 @@ impl Keeper {
             last_proof: None,
             trouble: None,
             tries: 0,
-            pause_until: now.at,
+            wait_until: now.at,
+            pausing: loaded.pause.and_then(|pause| Pausing::of(pause, now)),
+            last_paused: now.at,
             intake: VecDeque::new(),
             appending: None,
             acceptance: Acceptance::default(),
@@ -230,7 +241,6 @@ impl Keeper {
         self.fence_ends = now.at + self.longest(sending::BATCH);
         let tail: Vec<Arc<Entry>> = tail.into_iter().map(Arc::new).collect();
         self.remember_taken(&tail);
-        self.remember_settled();
         for entry in tail {
             self.fold(entry);
         }
@@ -274,11 +284,18 @@ impl Keeper {
             Event::Read(result) => self.on_read(now, result),
             Event::Order { order, reply } => self.desk.orders.push_back((order, reply)),
             Event::OrderAppended(result) => self.on_order_appended(now, result, &mut effects),
+            Event::Pause { uid, lasts, reply } => {
+                self.on_pause(now, uid, lasts, reply, &mut effects);
+            }
+            Event::PauseKept { reply, result } => {
+                self.on_pause_kept(reply, result, &mut effects);
+            }
             Event::Compare { reply } => self.on_compare(now, reply),
             Event::Tick => {}
         }
         self.expire_parked(now.at.saturating_sub(self.last_turn));
         self.last_turn = now.at;
+        self.pass_pause(now, &mut effects);
         self.answer_comparisons(now, &mut effects);
         self.take_order(now, &mut effects);
         self.take_next(now, &mut effects);
@@ -301,7 +318,7 @@ impl Keeper {
 
     /// When [`Event::Tick`] is due at the latest: at least once a second.
     pub fn wake_at(&self, now: Now) -> Duration {
-        let due = [self.pause_until, self.next_read]
+        let due = [self.wait_until, self.next_read]
             .into_iter()
             .filter(|at| *at > now.at)
             .min();
@@ -321,7 +338,7 @@ impl Keeper {
                 self.complete = false;
                 self.life_seen = now.at;
                 self.must_read = true;
-                self.pause_until = now.at;
+                self.wait_until = now.at;
                 self.tries = 0;
             }
             self.life = Some(life.clone());
@@ -345,6 +362,7 @@ impl Keeper {
         let all_have_spoken = self.unspoken.is_empty() || now.at > self.life_seen + FIRST_WORD;
         gate(
             self.settings.mode,
+            self.pausing.map(|pausing| pausing.pause),
             matches!(self.sozu, Sozu::Here(_)),
             self.belief.is_read(),
             all_have_spoken,
@@ -361,7 +379,7 @@ impl Keeper {
 
     fn advance(&mut self, now: Now, effects: &mut Vec<Effect>) {
         let is_here = matches!(self.sozu, Sozu::Here(_));
-        if !matches!(self.doing, Doing::Nothing) || !is_here || now.at < self.pause_until {
+        if !matches!(self.doing, Doing::Nothing) || !is_here || now.at < self.wait_until {
             return;
         }
         if self.must_read || now.at >= self.next_read {

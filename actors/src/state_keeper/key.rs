@@ -185,6 +185,35 @@ impl fmt::Debug for Object {
     }
 }
 
+/// An object in the form in which Sōzu stores it, with its key: worked out once, then shared.
+#[derive(Clone, PartialEq)]
+pub struct Keyed {
+    /// The key.
+    pub key: Key,
+    /// The object.
+    pub object: Arc<Object>,
+}
+
+impl fmt::Debug for Keyed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.object.fmt(f)
+    }
+}
+
+impl Keyed {
+    /// Brings the object to its canonical form and works its key out.
+    ///
+    /// # Errors
+    /// As [`Object::key`].
+    pub fn new(object: Object) -> Result<Self, KeyError> {
+        let object = object.canonical();
+        Ok(Self {
+            key: object.key()?,
+            object: Arc::new(object),
+        })
+    }
+}
+
 /// Why something has no key.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {

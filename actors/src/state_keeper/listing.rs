@@ -8,7 +8,7 @@ use std::{
 
 use super::{
     declared::{Declared, Stance, Why},
-    key::{Key, KeyError, Object},
+    key::{Key, Keyed, Object},
 };
 use crate::messages::{FileContent, Listing};
 
@@ -21,45 +21,45 @@ pub struct Changes {
     pub gone: Vec<Key>,
     /// Objects that it lacks since others have come in their place: no removal.
     pub replaced: Vec<Key>,
-    /// Objects that have no key.
-    pub keyless: Vec<(Arc<PathBuf>, KeyError)>,
 }
 
+/// The files of a source as they were last taken whole, so that an unchanged one need not be
+/// compared again. They share their objects with the watcher.
+pub type Taken = HashMap<Arc<PathBuf>, Arc<Vec<Keyed>>>;
+
 /// Compares a complete listing with what its source declared. A file that is there but cannot be
-/// read stands for what it last gave.
-pub fn changes(listing: &Listing, declared: &Declared) -> Changes {
+/// read stands for what it last gave, and so does one that has not changed since it was taken.
+pub fn changes(listing: &Listing, declared: &Declared, taken: &Taken) -> Changes {
     let source = &listing.source;
     let mut changes = Changes::default();
     let mut listed = HashSet::new();
-    let mut unreadable: HashSet<&PathBuf> = HashSet::new();
+    let mut as_before: HashSet<&PathBuf> = HashSet::new();
     for file in &listing.files {
         let objects = match &file.content {
-            FileContent::Objects(objects) => objects,
-            FileContent::Unreadable(_) => {
-                unreadable.insert(&file.path);
-                continue;
+            FileContent::Unreadable(_) => None,
+            FileContent::Objects(objects) => {
+                let known = taken.get(&file.path);
+                Some(objects).filter(|it| !known.is_some_and(|known| Arc::ptr_eq(known, it)))
             }
         };
-        for object in objects.iter() {
-            let object = object.clone().canonical();
-            let key = match object.key() {
-                Ok(key) => key,
-                Err(error) => {
-                    changes.keyless.push((file.path.clone(), error));
-                    continue;
-                }
-            };
-            let known = declared.get(&key, source).is_some_and(|declaration| {
+        let Some(objects) = objects else {
+            as_before.insert(&file.path);
+            continue;
+        };
+        for Keyed { key, object } in objects.iter() {
+            let known = declared.get(key, source).is_some_and(|declaration| {
                 declaration.stance == Stance::Present
                     && declaration.origin.as_ref() == Some(&file.path)
                     && declaration.object.as_ref().is_some_and(|known| {
                         let brings_the_key = known.is_keyless() && !object.is_keyless();
-                        known.same(&object) && !brings_the_key
+                        known.same(object) && !brings_the_key
                     })
             });
-            listed.insert(key.clone());
+            listed.insert(key);
             if !known {
-                changes.set.push((key, Arc::new(object), file.path.clone()));
+                changes
+                    .set
+                    .push((key.clone(), object.clone(), file.path.clone()));
             }
         }
     }
@@ -70,11 +70,11 @@ pub fn changes(listing: &Listing, declared: &Declared) -> Changes {
                 declaration.stance,
                 Stance::Present | Stance::Kept(Why::Hold(_))
             );
-            let unread = declaration
+            let stays = declaration
                 .origin
                 .as_deref()
-                .is_some_and(|origin| unreadable.contains(origin));
-            stands && !unread && !listed.contains(*key)
+                .is_some_and(|origin| as_before.contains(origin));
+            stands && !stays && !listed.contains(key)
         })
         .map(|(key, _)| key.clone())
         .collect();
@@ -133,7 +133,12 @@ mod tests {
                     path: Arc::new(path.into()),
                     content: content.map_or_else(
                         || FileContent::Unreadable("broken".to_owned()),
-                        |objects| FileContent::Objects(Arc::new(objects)),
+                        |objects| {
+                            let keyed = objects
+                                .into_iter()
+                                .map(|object| Keyed::new(object).unwrap());
+                            FileContent::Objects(Arc::new(keyed.collect()))
+                        },
                     ),
                 })
                 .collect(),
@@ -161,6 +166,7 @@ mod tests {
         let changes = changes(
             &listing(vec![("a.toml", Some(vec![cluster("a")]))]),
             &declared,
+            &Taken::new(),
         );
         assert!(changes.set.is_empty() && changes.gone.is_empty());
     }
@@ -168,8 +174,23 @@ mod tests {
     #[test]
     fn an_unreadable_file_stands_for_what_it_last_gave() {
         let declared = declared(vec![("a.toml", cluster("a")), ("b.toml", cluster("b"))]);
-        let changes = changes(&listing(vec![("a.toml", None)]), &declared);
+        let changes = changes(&listing(vec![("a.toml", None)]), &declared, &Taken::new());
         assert_eq!(changes.gone, [cluster("b").key().unwrap()]);
+    }
+
+    #[test]
+    fn a_file_that_was_taken_is_as_it_was_until_its_content_is_another() {
+        let declared = declared(vec![("a.toml", cluster("a")), ("a.toml", cluster("b"))]);
+        let first = listing(vec![("a.toml", Some(vec![cluster("c")]))]);
+        let FileContent::Objects(objects) = &first.files[0].content else {
+            panic!("it was read")
+        };
+        let taken = Taken::from([(first.files[0].path.clone(), objects.clone())]);
+        let unchanged = changes(&first, &declared, &taken);
+        assert!(unchanged.set.is_empty() && unchanged.gone.is_empty());
+        let second = listing(vec![("a.toml", Some(vec![cluster("c")]))]);
+        let changed = changes(&second, &declared, &taken);
+        assert_eq!((changed.set.len(), changed.gone.len()), (1, 2));
     }
 
     #[test]
@@ -178,6 +199,7 @@ mod tests {
         let changes = changes(
             &listing(vec![("z.toml", Some(vec![cluster("a")]))]),
             &declared,
+            &Taken::new(),
         );
         assert_eq!(changes.set.len(), 1, "the new file is remembered");
         assert!(changes.gone.is_empty());
@@ -190,7 +212,7 @@ mod tests {
             ("a.toml", http("a", "a.example")),
             ("a.toml", backend("a", "a-1", 1)),
         ]);
-        let emptied = changes(&listing(vec![]), &declared);
+        let emptied = changes(&listing(vec![]), &declared, &Taken::new());
         let kinds: Vec<_> = emptied.gone.iter().map(|key| key.kind().name()).collect();
         assert_eq!(kinds, ["http_frontend", "backend", "cluster"]);
         let filled = changes(
@@ -203,6 +225,7 @@ mod tests {
                 ]),
             )]),
             &Declared::default(),
+            &Taken::new(),
         );
         let kinds: Vec<_> = filled
             .set
@@ -222,6 +245,7 @@ mod tests {
         let changes = changes(
             &listing(vec![("a.toml", Some(vec![backend("a", "a-1", 4)]))]),
             &declared,
+            &Taken::new(),
         );
         assert_eq!(changes.replaced, [backend("a", "a-1", 1).key().unwrap()]);
         assert_eq!(changes.gone.len(), 2);

@@ -137,18 +137,16 @@ impl Folded {
         matches!(self.provisional, Provisional::Parked { .. })
     }
 
-    /// The clusters that it is about: those of its keys, and those that a frontend left and entered.
+    /// The clusters that it is about. A frontend's key leaves its cluster out, but what an order to
+    /// remove a cluster comes to depends on the frontends that name it.
     pub fn clusters(&self) -> impl Iterator<Item = &str> {
         let of_keys = self.keys.iter().filter_map(|key| match key {
             Key::Cluster(id) | Key::Backend { cluster: id, .. } => Some(id.as_ref()),
             _ => None,
         });
-        let turned = self.turned.iter();
-        let declarations = turned.flat_map(|turned| [&turned.before, &turned.after]);
-        let of_objects = declarations
-            .flatten()
-            .filter_map(|says| says.object.as_ref()?.cluster());
-        of_keys.chain(of_objects)
+        let says = self.turned.iter();
+        let of_objects = says.flat_map(|turned| turned.before.iter().chain(&turned.after));
+        of_keys.chain(of_objects.filter_map(|says| says.object.as_ref()?.cluster()))
     }
 }
 
@@ -159,6 +157,9 @@ pub struct Tail {
     folds: u64,
     /// The last fold that touched a key.
     last: HashMap<Key, u64>,
+    /// What Sōzu refused, by sequence number with the reason, as long as it is in the tail: folding
+    /// it again brings nothing else.
+    refused: HashMap<u64, String>,
 }
 
 impl Tail {
@@ -175,8 +176,25 @@ impl Tail {
     /// Folds an entry and appends it, and then what was parked for a cluster that it brings.
     /// Returns the keys of which something else may be wanted now.
     pub fn fold(&mut self, entry: Arc<Entry>, desired: &mut Desired, belief: &Belief) -> Vec<Key> {
+        self.fold_as(entry, None, desired, belief)
+    }
+
+    /// `took_over`: what an earlier fold of it found. What Sōzu holds by now may be of a later entry.
+    fn fold_as(
+        &mut self,
+        entry: Arc<Entry>,
+        took_over: Option<bool>,
+        desired: &mut Desired,
+        belief: &Belief,
+    ) -> Vec<Key> {
         self.end_parked(&entry);
-        let folded = self.enter(fold(entry, desired, belief));
+        let mut folded = fold(entry, desired, belief);
+        if let (Some(took_over), Provisional::Sends { taken_over }) =
+            (took_over, &mut folded.provisional)
+        {
+            *taken_over = took_over;
+        }
+        let folded = self.enter(folded);
         let mut keys: Vec<Key> = folded
             .turned
             .iter()
@@ -293,6 +311,9 @@ impl Tail {
         desired: &mut Desired,
         belief: &Belief,
     ) -> Vec<Key> {
+        let reasons = refused.iter();
+        self.refused
+            .extend(reasons.map(|(seq, reason)| (*seq, reason.clone())));
         let again: Vec<Folded> = self.entries.drain(first..).collect();
         self.last.clear();
         let before = std::mem::take(&mut self.entries);
@@ -308,41 +329,60 @@ impl Tail {
             }
         }
         for folded in again {
-            match refused.get(&folded.entry.seq) {
-                Some(reason) => {
-                    let turned = leftover.and_then(|key| take_away(&folded, key, desired, belief));
-                    keys.extend(leftover.cloned());
-                    let folded = self.enter(Folded {
-                        turned: turned.into_iter().collect(),
-                        provisional: Provisional::Final(Verdict::Refused(reason.clone())),
-                        ..folded
-                    });
-                    self.entries.push_back(folded);
-                }
-                None => keys.extend(self.fold(folded.entry, desired, belief)),
+            if let Some(reason) = self.refused.get(&folded.entry.seq).cloned() {
+                let is_new = refused.contains_key(&folded.entry.seq);
+                let leftover = leftover.filter(|_| is_new);
+                let turned = leftover.and_then(|key| take_away(&folded, key, desired, belief));
+                keys.extend(leftover.cloned());
+                let folded = self.enter(Folded {
+                    turned: turned.into_iter().collect(),
+                    provisional: Provisional::Final(Verdict::Refused(reason)),
+                    ..folded
+                });
+                self.entries.push_back(folded);
+            } else {
+                let took_over = match folded.provisional {
+                    Provisional::Sends { taken_over } => Some(taken_over),
+                    _ => None,
+                };
+                keys.extend(self.fold_as(folded.entry, took_over, desired, belief));
             }
         }
         keys
     }
 
-    /// The newest entry.
-    pub fn newest(&self) -> u64 {
-        let seqs = self.entries.iter().map(|folded| folded.entry.seq);
-        seqs.max().unwrap_or(0)
+    /// The last entry that made this object, or nothing, be wanted of `key`: the one that a refusal
+    /// refuses. A later one on the key wants something else, and was not asked about.
+    pub fn last_to_want(&self, key: &Key, object: Option<&Object>) -> Option<u64> {
+        let place = self.place_of(key, object)?;
+        Some(self.entries[place].entry.seq)
     }
 
-    /// The last entry, up to the entry `newest`, that turned `key`: the one that a refusal of the
-    /// key refuses.
-    pub fn last_of(&self, key: &Key, newest: u64) -> Option<u64> {
-        self.entries
-            .iter()
-            .rev()
-            .find(|folded| {
-                folded.entry.seq <= newest
-                    && matches!(folded.provisional, Provisional::Sends { .. })
-                    && folded.keys.contains(key)
-            })
-            .map(|folded| folded.entry.seq)
+    /// Somebody else has another value where this object is wanted: the entry that wants it takes it
+    /// over.
+    pub fn take_over(&mut self, key: &Key, object: &Object) {
+        if let Some(place) = self.place_of(key, Some(object)) {
+            self.entries[place].provisional = Provisional::Sends { taken_over: true };
+        }
+    }
+
+    fn place_of(&self, key: &Key, object: Option<&Object>) -> Option<usize> {
+        let wants = |turned: &Turned| {
+            let says = turned
+                .after
+                .as_ref()
+                .and_then(|says| says.object.as_deref());
+            turned.key == *key
+                && match (says, object) {
+                    (Some(says), Some(object)) => says.same(object),
+                    (None, None) => true,
+                    _ => false,
+                }
+        };
+        self.entries.iter().rposition(|folded| {
+            matches!(folded.provisional, Provisional::Sends { .. })
+                && folded.turned.iter().any(wants)
+        })
     }
 
     /// Takes the entries at these places (ascending) out.
@@ -364,6 +404,7 @@ impl Tail {
             self.entries.push_front(folded);
         }
         for folded in &taken {
+            self.refused.remove(&folded.entry.seq);
             for key in &folded.keys {
                 if self.last.get(key) == Some(&folded.nth) {
                     self.last.remove(key);

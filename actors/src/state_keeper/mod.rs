@@ -12,9 +12,8 @@
 //! [`guard`], [`desired`], [`log`], [`held`], [`plan`], [`gate`], [`answer`], [`verdict`]: the
 //! rules, one in each file. Then [`events`] and [`keeper`] with its parts: `intake` and `orders`
 //! (what sources send), `sending`, `outcome` and `reading` (what Sōzu is told and says), `settling`
-//! (what is final),
-//! [`operator`] (what a person orders), `reporting`. Then the shell: [`store`], `actor`, `persons`,
-//! `journalist`. Only the shell knows actix and SQLite.
+//! (what is final), [`operator`] (what a person orders), `pause`, `reporting`. Then the shell:
+//! [`store`], `actor`, `persons`, `journalist`. Only the shell knows actix and SQLite.
 
 mod actor;
 pub mod admit;
@@ -25,7 +24,7 @@ pub mod desired;
 pub mod effects;
 pub mod events;
 #[cfg(test)]
-mod examples;
+pub(crate) mod examples;
 pub mod gate;
 pub mod guard;
 pub mod held;
@@ -38,8 +37,11 @@ pub mod log;
 pub mod operator;
 mod orders;
 mod outcome;
+mod pause;
 mod persons;
 pub mod plan;
+#[cfg(test)]
+mod plan_properties;
 pub mod policy;
 mod reading;
 pub mod report;

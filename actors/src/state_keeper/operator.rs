@@ -22,7 +22,7 @@ use super::{
     report::Difference,
 };
 use crate::messages::{
-    DiffError, Differing, Kept, KeyName, Order, OrderError, Ordered, SourceName, What,
+    DiffError, Differing, Kept, KeyName, Order, OrderError, Ordered, Paused, SourceName, What,
 };
 
 /// How long a person waits for verdicts, or for Sōzu to be read. What is ordered is done after it
@@ -36,6 +36,8 @@ const FOREIGN: &str = "foreign";
 pub enum Answer {
     /// To an order.
     Order(Result<Ordered, OrderError>),
+    /// To a pause, or the end of one.
+    Paused(Paused),
     /// To a question for the difference.
     Compare(Result<Vec<Differing>, DiffError>),
 }
@@ -49,6 +51,8 @@ pub(super) struct Desk {
     writing: Option<(Vec<Arc<Entry>>, u64)>,
     receipts: Vec<Receipt>,
     comparisons: Vec<Comparison>,
+    /// Who waits for a pause to be written, and whether there was one before.
+    pub pauses: Vec<(u64, bool)>,
 }
 
 /// A person who waits for the verdicts of an order.
@@ -208,6 +212,7 @@ impl Keeper {
         match (&self.disk, self.gate(now), &self.trouble) {
             (Some(disk), ..) => format!("the state directory cannot be written: {disk}"),
             (_, Gate::Closed(why), _) => why.to_owned(),
+            (_, Gate::Paused(pause), _) => pause.to_string(),
             (.., Some(trouble)) => trouble.clone(),
             _ => "Sōzu's answer".to_owned(),
         }

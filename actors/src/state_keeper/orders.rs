@@ -73,9 +73,6 @@ impl Keeper {
             tracing::warn!(%source, ?position, ?end, "The topic ends before the position that was taken: it is another topic, and is read from its start.");
             self.positions.remove(source);
             position = None;
-            if let Some(bus) = self.buses.get_mut(source) {
-                bus.taken.clear();
-            }
         }
         let held = self.belief.keys().filter_map(|key| match key {
             Key::Cluster(id) => Some(id.clone()),
@@ -83,7 +80,11 @@ impl Keeper {
         });
         let held = held.collect();
         let bus = self.buses.entry(source.clone()).or_default();
-        bus.settled = bus.settled.filter(|_| position.is_some());
+        if position.is_none() {
+            // Places in another topic are no places in this one.
+            bus.taken.clear();
+            bus.settled = None;
+        }
         bus.catching_up = end
             .filter(|end| position < Some(*end))
             .map(|end| CatchUp { end, held });
@@ -142,7 +143,7 @@ impl Keeper {
                 admission,
             });
         }
-        self.append(source, Mark::Position(last), entries, 0, reply, effects);
+        self.append(source, Mark::Position(last), entries, reply, effects);
     }
 
     fn judge_order(
@@ -175,20 +176,11 @@ impl Keeper {
         }
     }
 
-    /// At a start: a bus of which nothing is open may acknowledge all that was taken.
-    pub(super) fn remember_settled(&mut self) {
-        for (source, bus) in &mut self.buses {
-            if bus.taken.is_empty() {
-                bus.settled = self.positions.get(source).copied();
-            }
-        }
-    }
-
     /// Works out how far each bus may acknowledge: the position before its first unsettled entry.
     /// A parked entry is ours and durable: acknowledgement passes it.
     pub(super) fn settle_buses(&mut self) {
         if self.buses.values().all(|bus| bus.taken.is_empty()) {
-            return;
+            return self.settle_idle_buses();
         }
         let written = self.unwritten();
         let open: HashSet<u64> = self
@@ -206,9 +198,6 @@ impl Keeper {
             {
                 bus.settled = bus.taken.pop_front().map(|(position, _)| position);
             }
-            if bus.taken.is_empty() {
-                bus.settled = self.positions.get(source).copied();
-            }
             let reached = bus
                 .catching_up
                 .as_ref()
@@ -217,6 +206,16 @@ impl Keeper {
                 bus.catching_up = None;
                 bus.caught_up_once = true;
                 self.acceptance.caught_up.insert(source.clone());
+            }
+        }
+        self.settle_idle_buses();
+    }
+
+    /// Where nothing is open, all that was taken is settled: also what an earlier life took.
+    fn settle_idle_buses(&mut self) {
+        for (source, bus) in &mut self.buses {
+            if bus.taken.is_empty() {
+                bus.settled = self.positions.get(source).copied();
             }
         }
     }

@@ -10,7 +10,7 @@ use super::{
     declared::Wanted,
     events::Now,
     keeper::{Doing, Keeper},
-    key::Key,
+    key::{Key, Object},
     plan::Step,
 };
 
@@ -26,7 +26,6 @@ impl Keeper {
             steps,
             requests,
             life,
-            newest,
         } = std::mem::replace(&mut self.doing, Doing::Nothing)
         else {
             return;
@@ -53,13 +52,24 @@ impl Keeper {
         }
         match meaning {
             Meaning::Applied => self.applied(steps),
-            Meaning::Skipped => self.read_back(steps, 1),
+            Meaning::Skipped => self.not_as_believed(steps),
+            Meaning::NotAsBelieved(reason) => {
+                let again = steps
+                    .iter()
+                    .any(|step| self.doubts.contradicted.contains(&step.key));
+                if again {
+                    return self.refuse_steps(&steps, &reason);
+                }
+                let keys = steps.iter().map(|step| step.key.clone());
+                self.doubts.contradicted.extend(keys);
+                self.not_as_believed(steps);
+            }
             // Nothing was sent: one record of the file is larger than the limit.
             Meaning::TooLarge(_) if steps.len() > 1 => self.one_by_one(steps),
             Meaning::RefusedByMain(reason) | Meaning::TooLarge(reason) => {
-                self.refuse_steps(&steps, &reason, newest);
+                self.refuse_steps(&steps, &reason);
             }
-            Meaning::RefusedByWorkers(words) => self.refused_by_workers(now, steps, &words, newest),
+            Meaning::RefusedByWorkers(words) => self.refused_by_workers(now, steps, &words),
             Meaning::PartlyRefused(words) => self.partly_refused(steps, &words),
             Meaning::NotTaken(_) => {
                 self.dirty.extend(steps.into_iter().map(|step| step.key));
@@ -76,6 +86,7 @@ impl Keeper {
             self.doubts.unproven.remove(&step.key);
             self.doubts.suspects.remove(&step.key);
             self.doubts.unanswered.remove(&step.key);
+            self.doubts.contradicted.remove(&step.key);
             self.belief.learn(&step.key, step.to);
         }
     }
@@ -96,6 +107,28 @@ impl Keeper {
         for key in self.belief.forget_clusters(&gone) {
             self.foreign.remove(&key);
             self.dirty.insert(key);
+        }
+    }
+
+    /// Sōzu did not take steps that were worked out from what it was believed to hold. Where nothing
+    /// was believed to be, the read may find what somebody else has put there.
+    fn not_as_believed(&mut self, steps: Vec<Step>) {
+        let added = steps.iter().filter(|step| step.requests.len() == 1);
+        let added = added.filter_map(|step| Some((step.key.clone(), step.to.clone()?)));
+        self.doubts.added.extend(added);
+        self.read_back(steps, 1);
+    }
+
+    /// After a read: where an object was found that is not the one we sent, it is taken over.
+    pub(super) fn find_taken_over(&mut self) {
+        for (key, sent) in std::mem::take(&mut self.doubts.added) {
+            let held = self.belief.held(&key);
+            let is_theirs = held.object().is_some_and(|held| !held.same(&sent));
+            if let Wanted::Object(wanted, _) = self.desired.declared().wanted(&key)
+                && is_theirs
+            {
+                self.tail.take_over(&key, &wanted);
+            }
         }
     }
 
@@ -147,7 +180,7 @@ impl Keeper {
         }
     }
 
-    fn refused_by_workers(&mut self, now: Now, steps: Vec<Step>, words: &str, sent: u64) {
+    fn refused_by_workers(&mut self, now: Now, steps: Vec<Step>, words: &str) {
         let (additions, removals): (Vec<Step>, Vec<Step>) =
             steps.into_iter().partition(|step| step.to.is_some());
         if !removals.is_empty() {
@@ -157,9 +190,12 @@ impl Keeper {
             if !step.key.kind().is_frontend() {
                 self.belief.learn(&step.key, step.to.clone());
             } else if self.doubts.ever.contains(&step.key)
-                || self.tail.last_of(&step.key, sent).is_none()
+                || self
+                    .tail
+                    .last_to_want(&step.key, step.to.as_deref())
+                    .is_none()
             {
-                tracing::error!(kind = %step.key.kind(), key = %step.key, error = words, "Sōzu's workers differ from its main process; replace them one by one with `sozu worker upgrade`.");
+                tracing::error!(kind = %step.key.kind(), key = %step.key, error = words, "Sōzu's workers differ from its main process; replace them one by one with `sozu upgrade --worker ID`.");
                 self.belief.learn(&step.key, None);
                 self.doubts.divergent.insert(step.key.clone());
                 continue;
@@ -170,7 +206,7 @@ impl Keeper {
             self.doubts.unproven.remove(&step.key);
             self.doubts.suspects.remove(&step.key);
             let stays = !step.key.kind().is_frontend();
-            self.refuse(&step.key, words, sent, stays);
+            self.refuse(&step.key, step.to.as_deref(), words, stays);
         }
     }
 
@@ -212,37 +248,45 @@ impl Keeper {
             self.doubts.unanswered.remove(&key);
             let wanted = self.desired.declared().wanted(&key);
             let held = self.belief.held(&key);
-            if matches!(&wanted, Wanted::Object(object, _) if !held.object().is_some_and(|held| held.same(object)))
-            {
+            let Wanted::Object(object, _) = wanted else {
+                continue;
+            };
+            if !held.object().is_some_and(|held| held.same(&object)) {
                 self.refuse(
                     &key,
+                    Some(&object),
                     "no answer: Sōzu was asked three times and did not say what became of it",
-                    u64::MAX,
                     false,
                 );
             }
         }
     }
 
-    fn refuse_steps(&mut self, steps: &[Step], reason: &str, sent: u64) {
+    fn refuse_steps(&mut self, steps: &[Step], reason: &str) {
         self.tries = 0;
         for step in steps {
             self.doubts.unproven.remove(&step.key);
             self.doubts.suspects.remove(&step.key);
-            self.refuse(&step.key, reason, sent, false);
+            self.refuse(&step.key, step.to.as_deref(), reason, false);
         }
     }
 
-    /// Sōzu refuses what is wanted of `key`: the change that wanted it leaves the tail, which is
-    /// folded again. Where no change of the tail wanted it, the object waits until something
-    /// changes. `sent`: the newest entry when it was sent; later ones were not asked about.
-    /// `stays`: Sōzu's main process keeps it all the same.
-    fn refuse(&mut self, key: &Key, reason: &str, sent: u64, stays: bool) {
-        let Some(seq) = self.tail.last_of(key, sent) else {
-            tracing::warn!(kind = %key.kind(), %key, error = reason, "Sōzu does not take an object that it took before.");
-            self.dirty.remove(key);
-            self.unservable
-                .insert(key.clone(), format!("Sōzu refuses it: {reason}"));
+    /// Sōzu refuses this object under `key`, or that nothing be there: the change that wanted it
+    /// leaves the tail, which is folded again. Where no change of the tail wanted it, it waits until
+    /// something changes. `stays`: Sōzu's main process keeps it all the same.
+    fn refuse(&mut self, key: &Key, object: Option<&Object>, reason: &str, stays: bool) {
+        let Some(seq) = self.tail.last_to_want(key, object) else {
+            let is_wanted = match (self.desired.declared().wanted(key), object) {
+                (Wanted::Object(wanted, _), Some(object)) => wanted.same(object),
+                (Wanted::Nothing, None) => true,
+                _ => false,
+            };
+            if is_wanted {
+                tracing::warn!(kind = %key.kind(), %key, error = reason, "Sōzu does not take an object that it took before.");
+                self.dirty.remove(key);
+                self.unservable
+                    .insert(key.clone(), format!("Sōzu refuses it: {reason}"));
+            }
             return;
         };
         // The cluster that it was sent for was a stranger's, and is gone: it waits, or is refused for that.
@@ -266,6 +310,6 @@ impl Keeper {
     pub(super) fn back_off(&mut self, now: Now) {
         let pause = Duration::from_millis(100).saturating_mul(1 << self.tries.min(6));
         self.tries += 1;
-        self.pause_until = now.at + pause;
+        self.wait_until = now.at + pause;
     }
 }

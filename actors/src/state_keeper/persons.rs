@@ -7,7 +7,8 @@ use tokio::sync::oneshot;
 
 use super::{StateKeeper, events::Event, keeper::Keeper, operator::Answer};
 use crate::messages::{
-    Compare, DiffError, Differing, Kept, ListHolds, ListOrphans, Order, OrderError, Ordered,
+    Compare, DiffError, Differing, Kept, ListHolds, ListOrphans, Order, OrderError, Ordered, Pause,
+    Paused,
 };
 
 /// Who waits for an answer.
@@ -47,6 +48,35 @@ impl Handler<Order> for StateKeeper {
         Box::pin(async move {
             match answer.await {
                 Ok(Answer::Order(result)) => result,
+                _ => Err(OrderError::Starting),
+            }
+        })
+    }
+}
+
+impl Handler<Pause> for StateKeeper {
+    type Result = ResponseFuture<Result<Paused, OrderError>>;
+
+    fn handle(&mut self, pause: Pause, context: &mut Context<Self>) -> Self::Result {
+        if self.open.is_none() {
+            return Box::pin(async { Err(OrderError::Starting) });
+        }
+        let Pause { uid, lasts } = pause;
+        if let Some(lasts) = lasts {
+            let seconds = lasts.as_secs();
+            tracing::warn!(
+                uid,
+                seconds,
+                "A person paused: nothing is sent to Sōzu meanwhile."
+            );
+        } else {
+            tracing::info!(uid, "A person ended the pause, if there was one.");
+        }
+        let (reply, answer) = self.persons.enter();
+        self.on(Event::Pause { uid, lasts, reply }, context);
+        Box::pin(async move {
+            match answer.await {
+                Ok(Answer::Paused(paused)) => Ok(paused),
                 _ => Err(OrderError::Starting),
             }
         })

@@ -86,14 +86,23 @@ impl Keeper {
         self.judge_absent_keys();
         self.release_unused_clusters(now);
         self.compare();
+        self.find_taken_over();
         self.refuse_unanswered();
         if self.dirty.is_empty() {
             self.last_proof = Some(now.wall);
         }
     }
 
-    /// Takes what was read for what is held, and tells foreign objects apart.
-    fn believe(&mut self, held: std::collections::HashMap<Key, Arc<super::key::Object>>) {
+    /// Takes what was read for what is held, and tells foreign objects apart. What is as wanted
+    /// shares its object with the wish.
+    fn believe(&mut self, mut held: std::collections::HashMap<Key, Arc<super::key::Object>>) {
+        for (key, held) in &mut held {
+            if let Wanted::Object(wanted, _) = self.desired.declared().wanted(key)
+                && wanted.same(held)
+            {
+                *held = wanted;
+            }
+        }
         let before = self.belief.replace(held);
         let mut keys: Vec<Key> = before.keys().chain(self.belief.keys()).cloned().collect();
         keys.sort_by(|a, b| a.kind().cmp(&b.kind()).then_with(|| a.cmp(b)));
@@ -136,10 +145,12 @@ impl Keeper {
             .collect();
         self.dirty = differing.into_iter().collect();
         self.queue.clear();
+        // Of what needs nothing more, nothing is in doubt.
         let dirty = &self.dirty;
-        self.doubts.suspects.retain(|key, _| dirty.contains(key));
-        // Where nothing is wanted and nothing is held, no worker has anything to answer for.
         self.doubts.unproven.retain(|key| dirty.contains(key));
+        self.doubts.suspects.retain(|key, _| dirty.contains(key));
+        self.doubts.unanswered.retain(|key, _| dirty.contains(key));
+        self.doubts.contradicted.retain(|key| dirty.contains(key));
     }
 
     /// Settles the keys that were removed once: read without the object, this is noted with the

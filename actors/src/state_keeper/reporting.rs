@@ -1,6 +1,6 @@
 //! What the keeper says of itself.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use sozu_socket::Sozu;
 
@@ -15,9 +15,9 @@ use super::{
 };
 use crate::messages::SourceName;
 
-/// How long an earlier proof of this life of Sōzu counts after our own restart, in seconds.
-const PROVED_BEFORE: u64 = 300;
-
+/// How long an earlier proof of this life of Sōzu counts after our own restart, or after a pause
+/// that lasted over it.
+const PROVED_BEFORE: Duration = Duration::from_mins(5);
 impl Keeper {
     /// The snapshot for the rest of the program.
     pub fn report(&self, now: Now) -> Report {
@@ -57,12 +57,18 @@ impl Keeper {
             }
             _ => format!("{objects} objects, {waiting} to be sent"),
         };
+        let pause = self.pausing.map(|pausing| pausing.pause);
+        let detail = match pause {
+            Some(pause) => format!("{pause}; {detail}"),
+            None => detail,
+        };
         let error = match &self.sozu {
             Sozu::Here(_) => self
                 .disk
                 .as_ref()
                 .map(|disk| format!("changes wait, since they cannot be written: {disk}"))
-                .or_else(|| self.trouble.clone()),
+                .or_else(|| self.trouble.clone())
+                .or_else(|| pause.map(|pause| pause.why())),
             Sozu::Away { why } => Some(format!("Sōzu is away: {why}")),
             Sozu::Unasked => return None,
         };
@@ -74,7 +80,7 @@ impl Keeper {
         let life = self.life.as_ref().map(|life| &life.text);
         let proved_before = life.is_some()
             && life == self.complete_life.as_ref()
-            && now.at < self.life_seen + std::time::Duration::from_secs(PROVED_BEFORE);
+            && now.at < self.life_seen.max(self.last_paused) + PROVED_BEFORE;
         let state = if self.complete || proved_before || self.settings.mode == Mode::Observe {
             Ok(())
         } else {
@@ -106,7 +112,11 @@ impl Keeper {
     }
 
     fn why_incomplete(&self, now: Now) -> String {
-        if let Gate::Closed(why) = self.gate(now) {
+        let gate = self.gate(now);
+        if let Gate::Paused(pause) = gate {
+            return pause.to_string();
+        }
+        if let Gate::Closed(why) = gate {
             return match &self.trouble {
                 Some(trouble) if why != "Sōzu is away" => format!("{why}: {trouble}"),
                 _ => why.to_owned(),
@@ -211,7 +221,6 @@ impl Keeper {
                     refused.reason
                 )
             })
-            .chain(self.without_key.get(source).into_iter().flatten().cloned())
             .collect();
         refusals.sort();
         refusals

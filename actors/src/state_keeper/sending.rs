@@ -31,7 +31,6 @@ impl Keeper {
             steps,
             requests: requests.len(),
             life: self.life.clone(),
-            newest: self.tail.newest(),
         };
         effects.push(Effect::Send(requests));
     }
@@ -79,7 +78,7 @@ impl Keeper {
     /// Whether Sōzu holds a cluster that nobody wants, refused by its workers or resurrected, while
     /// somebody uses it.
     fn is_used_leftover(&self, key: &Key) -> bool {
-        self.desired.is_used(key) && self.tail.last_of(key, u64::MAX).is_none()
+        self.desired.is_used(key) && self.tail.last_to_want(key, None).is_none()
     }
 
     /// What a dirty key needs now. One that needs nothing is clean.

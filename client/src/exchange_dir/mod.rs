@@ -26,6 +26,7 @@ use nix::{
 pub(crate) use error::DirectoryError;
 pub use lock::{DirectoryLock, LockError};
 use names::{Link, Names};
+pub use network::network_file_system;
 
 /// What the directory may be at most: ours alone, or passable for the group that Sōzu is in.
 const ALONE: u32 = 0o700;

@@ -32,7 +32,7 @@ const NETWORK: [&str; 22] = [
 ];
 
 /// The name of the file system on this device (`st_dev`), if it is one of a network. Without `/proc` none is.
-pub(super) fn network_file_system(device: u64) -> Option<String> {
+pub fn network_file_system(device: u64) -> Option<String> {
     let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
     let name = file_system(&mounts, device)?;
     NETWORK.contains(&name).then(|| name.to_owned())

@@ -121,7 +121,7 @@ fn a_full_mailbox_makes_callers_wait_and_then_says_that_nothing_was_delivered() 
             let puppet = puppet.clone();
             tokio::task::spawn_local(async move { puppet.ask(what, deadline).await })
         };
-        let busy = ask(Do::Wait(100 * SECOND), LONG);
+        let busy = ask(Do::Wait(20 * SECOND), LONG);
         tokio::task::yield_now().await;
         until(|| diary.entries().iter().any(|entry| entry.contains("Wait"))).await;
         // two have room, the third has none, the fourth has the patience

@@ -9,6 +9,7 @@
 
 mod asking;
 mod lives;
+mod matrix;
 mod policy;
 mod puppet;
 mod stopping;

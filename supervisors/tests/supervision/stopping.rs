@@ -179,3 +179,42 @@ fn a_tree_whose_run_is_dropped_leaves_nobody_behind() {
         crate::puppet::until(|| order(&diary, " dropped").len() == 2).await;
     });
 }
+
+proptest::proptest! {
+    #![proptest_config(proptest::test_runner::Config::with_cases(64))]
+
+    /// Whatever the tree: who starts after another one stops before it, whether or not it was ever ready.
+    #[test]
+    fn the_stop_is_the_reverse_of_the_order_in_the_tree(
+        groups in proptest::collection::vec(proptest::collection::vec(proptest::bool::ANY, 0..4), 1..5),
+    ) {
+        const NAMES: [&str; 16] = [
+            "a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l", "m", "n", "o", "p",
+        ];
+        paused(async move {
+            let diary = Diary::default();
+            let mut names = NAMES.into_iter();
+            let mut in_order = Vec::new();
+            let mut root = Supervisor::new("root");
+            for children in groups {
+                let mut group = Supervisor::new("group");
+                for ready in children {
+                    let name = names.next().unwrap();
+                    in_order.push(name.to_owned());
+                    let diary = diary.clone();
+                    let opening = if ready { Opening::Ready } else { Opening::Silence };
+                    group.child(Spec::critical(name, "puppet"), move |reporter| {
+                        Puppet::new(reporter, 1).opening(opening).closing(Closing::After(SECOND)).diary(name, &diary)
+                    });
+                }
+                root.group(group);
+            }
+            let tree = Tree::run(root);
+            sleep(SECOND).await;
+            assert_eq!(order(&diary, " started"), in_order);
+            assert_eq!(tree.stop().await, stopped(&[]));
+            in_order.reverse();
+            assert_eq!(order(&diary, " stopped"), in_order);
+        });
+    }
+}

@@ -186,3 +186,23 @@ fn one_that_blocks_at_the_end_is_named() {
         assert_eq!(tree.stop().await, Exit::Stopped { survivors });
     });
 }
+
+/// What a life that blocks its thread holds, nobody else can get: until it lets go, the component is not heard.
+#[test]
+fn a_life_that_was_left_behind_counts_as_silent_until_it_is_gone() {
+    System::new().block_on(async {
+        let mut root = Supervisor::new("root");
+        let spec = own("puppet").silent_within(SECOND).stop_within(SECOND / 10);
+        let puppet = add(&mut root, spec);
+        let tree = Tree::run(root);
+        let answer = puppet.ask(Do::Block(6 * SECOND), SECOND / 10).await;
+        assert_eq!(answer, Err(AskError::Unknown));
+        until(|| tree.restarts("puppet") == [("unresponsive", 1)]).await;
+        assert_eq!(which(&puppet).await, 2);
+        // alive and well, but for the other one
+        until(|| tree.component("puppet").silent_for > 3 * SECOND).await;
+        assert_eq!(tree.state("puppet"), State::Running);
+        until(|| tree.component("puppet").silent_for < 2 * SECOND).await;
+        tree.stop().await;
+    });
+}

@@ -2,7 +2,7 @@
 
 mod builder;
 mod held;
-mod wire;
+pub(crate) mod wire;
 
 use std::{
     fs,

@@ -26,12 +26,23 @@ pub(super) fn exchange(socket: &Path, request: &Request) -> Result<Vec<Response>
         .and_then(|()| stream.write_all(&frame(request)))
         .map_err(Error::while_doing(doing()))?;
     let mut answers = Vec::new();
+    answer(&mut stream, |answer| {
+        answers.push(answer.clone());
+        Ok(())
+    })?;
+    Ok(answers)
+}
+
+/// Reads all answers to one request; the last one is OK or FAILURE.
+pub(crate) fn answer(
+    stream: &mut UnixStream,
+    mut each: impl FnMut(&Response) -> Result<()>,
+) -> Result<()> {
     loop {
-        let answer = read(&mut stream)?;
-        let last = answer.status != ResponseStatus::Processing as i32;
-        answers.push(answer);
-        if last {
-            return Ok(answers);
+        let answer = read::<Response>(stream)?;
+        each(&answer)?;
+        if answer.status != ResponseStatus::Processing as i32 {
+            return Ok(());
         }
     }
 }
@@ -47,18 +58,19 @@ pub(super) fn verb(request: &Request) -> String {
 }
 
 /// The length counts itself.
-fn frame(request: &Request) -> Vec<u8> {
-    let message = request.encode_to_vec();
+pub(crate) fn frame(message: &impl Message) -> Vec<u8> {
+    let message = message.encode_to_vec();
     let mut frame = ((message.len() + HEADER) as u64).to_le_bytes().to_vec();
     frame.extend(message);
     frame
 }
 
-fn read(stream: &mut UnixStream) -> Result<Response> {
+/// One frame.
+pub(crate) fn read<M: Message + Default>(stream: &mut UnixStream) -> Result<M> {
     let mut header = [0; HEADER];
     stream
         .read_exact(&mut header)
-        .map_err(Error::while_doing("reading Sōzu's answer"))?;
+        .map_err(Error::while_doing("reading a frame"))?;
     let length = usize::try_from(u64::from_le_bytes(header))
         .ok()
         .and_then(|length| length.checked_sub(HEADER))
@@ -66,6 +78,6 @@ fn read(stream: &mut UnixStream) -> Result<Response> {
     let mut message = vec![0; length];
     stream
         .read_exact(&mut message)
-        .map_err(Error::while_doing("reading Sōzu's answer"))?;
-    Response::decode(message.as_slice()).map_err(Error::while_doing("decoding Sōzu's answer"))
+        .map_err(Error::while_doing("reading a frame"))?;
+    M::decode(message.as_slice()).map_err(Error::while_doing("decoding a frame"))
 }

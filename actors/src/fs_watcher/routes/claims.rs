@@ -3,33 +3,32 @@
 use std::{collections::HashMap, path::PathBuf, sync::Arc};
 
 use super::super::problem::{Fault, Problem};
-use crate::state_keeper::key::{Key, Object};
+use crate::state_keeper::key::{Key, Keyed, Kind};
 
 /// What a file claims.
 pub(in crate::fs_watcher) struct Claim {
     pub(in crate::fs_watcher) path: Arc<PathBuf>,
-    pub(in crate::fs_watcher) objects: Arc<Vec<Object>>,
+    pub(in crate::fs_watcher) objects: Arc<Vec<Keyed>>,
 }
 
 /// Takes claims in path order; gives each file's objects without those that an earlier file
 /// has, and says which those are.
-pub(in crate::fs_watcher) fn settle(claims: Vec<Claim>) -> (Vec<Arc<Vec<Object>>>, Vec<Problem>) {
-    let mut owners: HashMap<Key, (usize, usize)> = HashMap::new();
+pub(in crate::fs_watcher) fn settle(claims: Vec<Claim>) -> (Vec<Arc<Vec<Keyed>>>, Vec<Problem>) {
+    let mut owners: HashMap<&Key, (usize, usize)> = HashMap::new();
     let mut lost: Vec<Vec<usize>> = Vec::with_capacity(claims.len());
     let mut problems = Vec::new();
     for (file, claim) in claims.iter().enumerate() {
         let mut shadowed = Vec::new();
-        let mut told: HashMap<usize, (Key, usize)> = HashMap::new();
-        for (index, object) in claim.objects.iter().enumerate() {
-            let Ok(key) = object.key() else { continue };
-            let Some(&(owner, at)) = owners.get(&key) else {
+        let mut told: HashMap<usize, (&Key, usize)> = HashMap::new();
+        for (index, Keyed { key, object }) in claim.objects.iter().enumerate() {
+            let Some(&(owner, at)) = owners.get(key) else {
                 owners.insert(key, (file, index));
                 continue;
             };
             shadowed.push(index);
             // Many routes share a certificate: an equal one is an ordinary thing.
             let shared =
-                matches!(object, Object::Certificate(_)) && claims[owner].objects[at] == *object;
+                key.kind() == Kind::Certificate && claims[owner].objects[at].object == *object;
             if !shared {
                 told.entry(owner).or_insert((key, 0)).1 += 1;
             }
@@ -59,7 +58,7 @@ pub(in crate::fs_watcher) fn settle(claims: Vec<Claim>) -> (Vec<Arc<Vec<Object>>
 }
 
 /// `lost` is in ascending order.
-fn without(objects: Arc<Vec<Object>>, lost: &[usize]) -> Arc<Vec<Object>> {
+fn without(objects: Arc<Vec<Keyed>>, lost: &[usize]) -> Arc<Vec<Keyed>> {
     if lost.is_empty() {
         return objects;
     }

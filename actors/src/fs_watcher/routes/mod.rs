@@ -23,7 +23,10 @@ use sozu_command_lib::config::FileClusterConfig;
 pub(super) use self::named::NamedFiles;
 pub(super) use self::resolve::{Resolved, resolve_all};
 use super::problem::Fault;
-use crate::state_keeper::{key::Object, report::Listeners};
+use crate::state_keeper::{
+    key::{Keyed, Object},
+    report::Listeners,
+};
 
 /// A file that was understood, before anything outside of it was asked for.
 pub(super) enum Parsed {
@@ -73,14 +76,18 @@ impl Parsed {
         listeners: &Listeners,
         files: &mut NamedFiles,
         resolved: &Resolved,
-    ) -> Result<Vec<Object>, Fault> {
-        match self {
-            Parsed::Objects(objects) => Ok(objects),
+    ) -> Result<Vec<Keyed>, Fault> {
+        let objects = match self {
+            Parsed::Objects(objects) => objects,
             Parsed::Clusters { text, clusters } => {
                 convert::objects(clusters, listeners, files, resolved)
-                    .map_err(|misfit| misfit.placed(&text))
+                    .map_err(|misfit| misfit.placed(&text))?
             }
-        }
+        };
+        let keyed = objects.into_iter().map(Keyed::new);
+        keyed
+            .collect::<Result<_, _>>()
+            .map_err(|error| Fault::whole(error.to_string()))
     }
 }
 

@@ -10,6 +10,7 @@ use super::*;
 use crate::{
     fs_watcher::problem::Position,
     state_keeper::{
+        examples::keyed,
         key::Kind,
         report::{Listener, Protocol},
     },
@@ -42,7 +43,12 @@ fn listeners() -> Listeners {
 
 fn read(path: &Path, text: &str, resolved: &Resolved) -> Result<Vec<Object>, Fault> {
     let mut files = NamedFiles::of(path);
-    parse(path, text.as_bytes().to_vec())?.objects(&listeners(), &mut files, resolved)
+    let keyed =
+        parse(path, text.as_bytes().to_vec())?.objects(&listeners(), &mut files, resolved)?;
+    Ok(keyed
+        .into_iter()
+        .map(|keyed| keyed.object.as_ref().clone())
+        .collect())
 }
 
 fn toml(text: &str) -> Result<Vec<Object>, Fault> {
@@ -249,7 +255,11 @@ fn what_is_declared_is_what_sozu_itself_would_make_of_it() {
     let text = with_files(dir.path(), EVERYTHING);
     let ours = read(&dir.path().join("a.toml"), &text, &Resolved::new()).unwrap();
     let ours: Vec<Request> = ours.iter().map(Object::add).collect();
-    let theirs = by_sozu(&text);
+    let stored = |request: Request| {
+        let object = request.request_type.as_ref().and_then(Object::added_by);
+        object.unwrap().canonical().add()
+    };
+    let theirs: Vec<Request> = by_sozu(&text).into_iter().map(stored).collect();
     assert_eq!(ours.len(), theirs.len());
     for (ours, theirs) in ours.iter().zip(&theirs) {
         // Compared as text, since these types hide themselves when they differ.
@@ -688,7 +698,7 @@ fn the_first_file_in_path_order_has_what_two_declare() {
         let text = ids.iter().map(table).collect::<Vec<_>>().concat();
         claims::Claim {
             path: Arc::new(name.into()),
-            objects: Arc::new(toml(&text).unwrap()),
+            objects: keyed(&toml(&text).unwrap()),
         }
     };
     let (kept, problems) = claims::settle(vec![

@@ -1,7 +1,7 @@
 use std::{fs, os::unix::fs::symlink, time::Duration};
 
 use super::*;
-use crate::state_keeper::report::Protocol;
+use crate::state_keeper::{key::Object, report::Protocol};
 
 fn listeners() -> Arc<Listeners> {
     Arc::new([("0.0.0.0:80".parse().unwrap(), Protocol::Http.into())].into())
@@ -28,7 +28,7 @@ fn keys(scan: &Scan) -> Vec<String> {
     scan.files.iter().map(shown).collect()
 }
 
-fn objects(scan: &Scan, file: usize) -> &Arc<Vec<Object>> {
+fn objects(scan: &Scan, file: usize) -> &Arc<Vec<Keyed>> {
     match &scan.files[file].content {
         FileContent::Objects(objects) => objects,
         FileContent::Unreadable(why) => panic!("{why}"),
@@ -160,7 +160,7 @@ fn a_file_that_it_names_is_part_of_its_content() {
         "{:?}",
         keys(&missing)
     );
-    let answer = |scan: &Scan| match &objects(scan, 0)[0] {
+    let answer = |scan: &Scan| match objects(scan, 0)[0].object.as_ref() {
         Object::Cluster(cluster) => cluster.answer_503.clone().unwrap(),
         other => panic!("{other:?}"),
     };

@@ -8,6 +8,7 @@ use std::{
 use super::super::{
     declared::Declaration,
     events::{Acceptance, Loaded},
+    gate::Pause,
     key::Key,
     log::Entry,
     verdict::Verdict,
@@ -23,6 +24,7 @@ pub(super) struct Disk {
     pub(super) positions: HashMap<SourceName, Position>,
     pub(super) caught_up: HashSet<SourceName>,
     pub(super) complete_life: Option<Arc<str>>,
+    pub(super) pause: Option<Pause>,
     pub(super) full: bool,
 }
 
@@ -44,6 +46,7 @@ impl Disk {
             positions: self.positions.clone(),
             caught_up: self.caught_up.clone(),
             complete_life: self.complete_life.clone(),
+            pause: self.pause,
             removed_lately: HashMap::new(),
         }
     }

@@ -114,7 +114,7 @@ fn marked(mark: &str) -> Object {
 fn refused_cluster() -> Object {
     Object::Cluster(sozu_command_lib::proto::command::Cluster {
         cluster_id: "a".to_owned(),
-        sticky_session: true,
+        www_authenticate: Some("workers".to_owned()),
         ..Default::default()
     })
 }
@@ -204,7 +204,7 @@ impl World {
             self.listed = Heard::Asking;
             let file = ListedFile {
                 path: Arc::new("a.toml".into()),
-                content: FileContent::Objects(Arc::new(self.file.clone())),
+                content: FileContent::Objects(keyed(&self.file)),
             };
             let listing = Listing {
                 source: source(),
@@ -233,15 +233,12 @@ impl World {
     }
 
     pub(super) fn goes_on(&mut self, result: &Result<Option<Position>, DeclareError>) {
-        match result {
-            Ok(position) => {
-                self.subscribed = Heard::Yes;
-                self.next = position.map_or(0, |position| position.entry as usize + 1);
-            }
-            Err(_) => {
-                self.subscribed = Heard::No;
-                self.again = self.at + Duration::from_secs(1);
-            }
+        if let Ok(position) = result {
+            self.subscribed = Heard::Yes;
+            self.next = position.map_or(0, |it| usize::try_from(it.entry).unwrap() + 1);
+        } else {
+            self.subscribed = Heard::No;
+            self.again = self.at + Duration::from_secs(1);
         }
     }
 
@@ -399,7 +396,7 @@ fn every_short_history_with_every_trouble_at_every_batch() {
 
 /// Three changes, a trouble and a death: all of them take hours, so that a run takes some, other ones each time.
 #[test]
-#[ignore = "finds more than is mended yet"]
+#[ignore = "finds more than is mended: a search, not a guard"]
 fn three_changes_with_a_trouble_and_a_death() {
     by_chance(5, |chance| {
         let ops: Vec<Op> = (0..3).map(|_| SHORT[chance.below(SHORT.len())]).collect();
@@ -414,7 +411,7 @@ fn three_changes_with_a_trouble_and_a_death() {
 }
 
 #[test]
-#[ignore = "finds more than is mended yet"]
+#[ignore = "finds more than is mended: a search, not a guard"]
 fn long_histories_by_chance() {
     by_chance(10, |chance| {
         let mut world = World::new(empty_sozu());

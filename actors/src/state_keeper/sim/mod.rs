@@ -6,6 +6,8 @@ mod disk;
 mod faults;
 mod histories;
 mod orders;
+mod pauses;
+mod refusals;
 mod sozu;
 mod truth;
 
@@ -27,7 +29,7 @@ use truth::Onlooker;
 use super::{
     declared::Wanted,
     events::{Effect, Event, Mark, Now, Settings},
-    examples::{HTTP, TCP, backend, cluster, http},
+    examples::{HTTP, TCP, backend, cluster, http, keyed},
     gate::Mode,
     guard::Bounds,
     held::sort_records,
@@ -325,7 +327,7 @@ impl World {
                     .take()
                     .or_else(|| self.faults.remove(&self.batches));
                 self.batches += 1;
-                self.sent.extend(requests.to_vec());
+                self.sent.extend(requests.iter().cloned());
                 let outcome;
                 (outcome, took) = self.sozu.send(&requests, fault, self.at);
                 Event::Sent(outcome)
@@ -348,7 +350,18 @@ impl World {
                 self.goes_on(&result);
                 return (None, took);
             }
-            Effect::Redelivered(..) | Effect::Restored { .. } => {
+            Effect::KeepPause { reply, .. } if self.disk.full => Event::PauseKept {
+                reply,
+                result: Err("no space left".to_owned()),
+            },
+            Effect::KeepPause { pause, reply } => {
+                self.disk.pause = pause;
+                Event::PauseKept {
+                    reply,
+                    result: Ok(()),
+                }
+            }
+            Effect::Redelivered(..) | Effect::Restored { .. } | Effect::PauseEnded(_) => {
                 return (None, took);
             }
         };
@@ -359,7 +372,7 @@ impl World {
         let files = files.iter().map(|(path, content)| ListedFile {
             path: Arc::new((*path).into()),
             content: match content {
-                Some(objects) => FileContent::Objects(Arc::new(objects.to_vec())),
+                Some(objects) => FileContent::Objects(keyed(objects)),
                 None => FileContent::Unreadable("broken".to_owned()),
             },
         });

@@ -42,7 +42,7 @@ impl World {
     fn elsewhere_declares(&mut self, objects: &[Object]) {
         let file = ListedFile {
             path: Arc::new("b.toml".into()),
-            content: FileContent::Objects(Arc::new(objects.to_vec())),
+            content: FileContent::Objects(keyed(objects)),
         };
         let listing = Listing {
             source: elsewhere(),

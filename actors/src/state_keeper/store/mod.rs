@@ -35,6 +35,7 @@ pub use self::{
 };
 use super::{
     events::{Acceptance, Loaded, Mark},
+    gate::Pause,
     log::Entry,
 };
 use crate::messages::{Position, SourceName};
@@ -181,6 +182,7 @@ impl Store {
             positions: self.positions()?,
             caught_up: self.caught_up()?,
             complete_life: self.meta("complete_life")?.map(Arc::from),
+            pause: self.meta("pause")?.and_then(|text| rows::pause(&text)),
             removed_lately: self.removed_lately(now)?,
         })
     }
@@ -228,6 +230,23 @@ impl Store {
             rows::insert_entry(&transaction, entry.borrow())?;
         }
         transaction.commit()?;
+        Ok(())
+    }
+
+    /// Writes that a person paused, or that there is no pause.
+    ///
+    /// # Errors
+    /// If SQLite cannot write; what was there stays then.
+    pub fn keep_pause(&mut self, pause: Option<Pause>) -> Result<(), StoreError> {
+        match pause {
+            Some(pause) => self.connection.execute(
+                "INSERT OR REPLACE INTO meta (name, value) VALUES ('pause', ?1)",
+                [rows::pause_text(&pause)],
+            )?,
+            None => self
+                .connection
+                .execute("DELETE FROM meta WHERE name = 'pause'", [])?,
+        };
         Ok(())
     }
 

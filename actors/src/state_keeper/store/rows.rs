@@ -18,6 +18,7 @@ use crate::{
     state_keeper::{
         declared::{Declaration, Stance, Why},
         events::FinalVerdict,
+        gate::Pause,
         key::{Key, Object, key_of},
         log::{Admission, Entry, Operator, Word},
         verdict::Verdict,
@@ -35,6 +36,27 @@ pub(super) fn millis(time: SystemTime) -> i64 {
 
 pub(super) fn time(millis: i64) -> SystemTime {
     UNIX_EPOCH + Duration::from_millis(u64::try_from(millis).unwrap_or(0))
+}
+
+/// The last moment that can be written as RFC 3339, in seconds since 1970.
+const YEAR_10000: u64 = 253_402_300_800;
+
+/// A pause as one line of text.
+pub(super) fn pause_text(pause: &Pause) -> String {
+    let (since, until) = (millis(pause.since), millis(pause.until));
+    format!("{since} {until} {}", pause.uid)
+}
+
+/// A pause from that. What does not read as one is none: nobody is to be paused by a mistake.
+pub(super) fn pause(text: &str) -> Option<Pause> {
+    let mut words = text.split(' ');
+    let mut moment = || {
+        let moment = time(words.next()?.parse().ok()?);
+        (moment < UNIX_EPOCH + Duration::from_secs(YEAR_10000)).then_some(moment)
+    };
+    let (since, until) = (moment()?, moment()?);
+    let uid = words.next()?.parse().ok()?;
+    Some(Pause { since, until, uid })
 }
 
 /// A path as text where it is text, so that people can read it; else its bytes.

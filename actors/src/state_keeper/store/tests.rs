@@ -271,6 +271,26 @@ fn a_host_keeps_its_first_name_until_it_is_given_another() {
 }
 
 #[test]
+fn a_pause_comes_back_until_it_is_over_and_nonsense_pauses_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let pause = Pause {
+        since: now(),
+        until: now() + Duration::from_hours(1),
+        uid: 1000,
+    };
+    let loaded = || opening(directory.path()).unwrap().1.pause;
+    open(&directory).keep_pause(Some(pause)).unwrap();
+    assert_eq!(loaded(), Some(pause));
+    open(&directory).keep_pause(None).unwrap();
+    assert_eq!(loaded(), None);
+    for text in ["", "1 2", "1 x 3", "1 99999999999999999 3", "1 2 -3"] {
+        let write = "INSERT OR REPLACE INTO meta (name, value) VALUES ('pause', ?1)";
+        open(&directory).connection.execute(write, [text]).unwrap();
+        assert_eq!(loaded(), None, "{text:?}");
+    }
+}
+
+#[test]
 fn a_link_in_place_of_the_database_is_not_followed() {
     let directory = tempfile::tempdir().unwrap();
     let target = directory.path().join("target");

@@ -14,6 +14,7 @@ use crate::{
     messages::SourceName,
     state_keeper::{
         events::{Acceptance, Mark},
+        gate::Pause,
         log::Entry,
     },
 };
@@ -24,6 +25,7 @@ enum Job {
     Append(Vec<Arc<Entry>>, SourceName, Mark),
     AppendOrder(Vec<Arc<Entry>>),
     Accept(Arc<Acceptance>),
+    KeepPause(Option<Pause>),
 }
 
 /// What a write came to: the size of the database in bytes.
@@ -66,6 +68,11 @@ impl Writer {
         self.ask(Job::Accept(acceptance))
     }
 
+    /// As [`Store::keep_pause`].
+    pub fn keep_pause(&self, pause: Option<Pause>) -> oneshot::Receiver<Written> {
+        self.ask(Job::KeepPause(pause))
+    }
+
     fn ask(&self, job: Job) -> oneshot::Receiver<Written> {
         let (answer, receiver) = oneshot::channel();
         // If the thread is gone, so is `answer`, and the receiver says so.
@@ -82,6 +89,7 @@ fn write(mut store: Store, jobs: &mpsc::Receiver<(Job, oneshot::Sender<Written>)
             Job::Append(entries, source, mark) => store.append(&entries, &source, mark),
             Job::AppendOrder(entries) => store.append_order(&entries),
             Job::Accept(acceptance) => store.accept(&acceptance, now),
+            Job::KeepPause(pause) => store.keep_pause(pause),
         });
         let result = store.noted(result);
         let _ = answer.send(result.map(|()| store.bytes()));

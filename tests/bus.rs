@@ -1,0 +1,313 @@
+//! A bus against the real Sōzu: ordered changes, redeliveries, kills in between.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+#[path = "support/bus.rs"]
+mod bus;
+mod support;
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    time::Duration,
+};
+
+use bus::{Host, Topic, position};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use sozu_command_lib::proto::command::{
+    AddBackend, Cluster, RemoveBackend, SocketAddress, request::RequestType,
+};
+use support::{at_rest, frontend, journal, rounds, verdicts};
+use testkit::{Fate, SOON, Sozu, Tap};
+
+const LONG: Duration = Duration::from_mins(1);
+
+/// A cluster, its backend and its frontend.
+fn route(sozu: &Sozu, name: &str) -> [RequestType; 3] {
+    let backend = "127.0.0.1:9".parse().unwrap();
+    support::requests(sozu, name, &format!("{name}.example"), backend)
+}
+
+#[test]
+fn changes_of_a_bus_arrive_and_are_acknowledged() {
+    let sozu = Sozu::start().unwrap();
+    let host = Host::start(&sozu, &["platform"]);
+    let mut topic = Topic::new("platform");
+    assert_eq!(host.subscribe(&topic), None);
+    host.publish(&mut topic, route(&sozu, "a"), SOON);
+    assert_eq!(sozu.held().unwrap().hostnames(), ["a.example"]);
+    let rows = at_rest(&host.state_directory(), 3, SOON);
+    assert_eq!(verdicts(&rows), [("applied", 3)].into());
+
+    // What comes again is known by its place.
+    topic.acknowledged = None;
+    host.consume(&topic);
+    assert_eq!(journal(&host.state_directory()).len(), 3);
+}
+
+/// An order is obeyed: the guard questions conclusions only.
+#[test]
+fn a_thousand_explicit_removals_pass() {
+    let sozu = Sozu::start().unwrap();
+    let host = Host::start(&sozu, &["platform"]);
+    let mut topic = Topic::new("platform");
+    host.subscribe(&topic);
+    let names: Vec<String> = (0..1_000).map(|n| format!("c{n}")).collect();
+    let routes = names.iter().flat_map(|name| route(&sozu, name));
+    host.publish(&mut topic, routes, LONG);
+    assert_eq!(sozu.held().unwrap().clusters().len(), 1_000);
+    let removals = names.iter().cloned().map(RequestType::RemoveCluster);
+    host.publish(&mut topic, removals, LONG);
+    assert_eq!(sozu.held().unwrap().clusters(), Vec::<String>::new());
+    assert_eq!(sozu.held().unwrap().hostnames(), Vec::<String>::new());
+    let rows = at_rest(&host.state_directory(), 4_000, SOON);
+    assert_eq!(verdicts(&rows), [("applied", 4_000)].into());
+    assert_eq!(host.report_of(&topic).holds, []);
+}
+
+/// What the topic comes to, by a model of its own.
+#[derive(Default)]
+struct Published {
+    clusters: BTreeMap<String, bool>,
+    backends: BTreeSet<(String, String)>,
+    frontends: BTreeMap<String, String>,
+    bad: BTreeSet<String>,
+}
+
+impl Published {
+    /// The next message, at this place of the topic.
+    fn next(&mut self, place: usize, dice: &mut Dice, sozu: &Sozu) -> RequestType {
+        let cluster = format!("c{}", dice.roll(40));
+        let known = self.clusters.contains_key(&cluster);
+        match dice.roll(20) {
+            _ if !known => self.cluster(cluster, dice),
+            0..4 => self.cluster(cluster, dice),
+            4 => {
+                self.backends.retain(|(of, _)| *of != cluster);
+                self.frontends.retain(|_, of| *of != cluster);
+                self.clusters.remove(&cluster);
+                RequestType::RemoveCluster(cluster)
+            }
+            5 => {
+                self.bad.insert(position(place).to_string());
+                RequestType::AddHttpFrontend(frontend(
+                    sozu,
+                    &cluster,
+                    &format!("b{}.example/", dice.roll(9)),
+                ))
+            }
+            6..10 => {
+                let port = 9_000 + dice.roll(3);
+                self.backends
+                    .insert((cluster.clone(), format!("127.0.0.1:{port}")));
+                RequestType::AddBackend(backend(&cluster, port))
+            }
+            10..12 => {
+                let port = 9_000 + dice.roll(3);
+                self.backends
+                    .remove(&(cluster.clone(), format!("127.0.0.1:{port}")));
+                let AddBackend {
+                    backend_id,
+                    address,
+                    ..
+                } = backend(&cluster, port);
+                RequestType::RemoveBackend(RemoveBackend {
+                    cluster_id: cluster,
+                    backend_id,
+                    address,
+                })
+            }
+            12..15 => match self.frontends.pop_first() {
+                Some((hostname, of)) => {
+                    RequestType::RemoveHttpFrontend(frontend(sozu, &of, &hostname))
+                }
+                None => self.frontend(&cluster, dice, sozu),
+            },
+            _ => self.frontend(&cluster, dice, sozu),
+        }
+    }
+
+    fn cluster(&mut self, cluster_id: String, dice: &mut Dice) -> RequestType {
+        let sticky_session = dice.roll(2) == 1;
+        self.clusters.insert(cluster_id.clone(), sticky_session);
+        RequestType::AddCluster(Cluster {
+            cluster_id,
+            sticky_session,
+            ..Cluster::default()
+        })
+    }
+
+    /// Under its own key a bus replaces.
+    fn frontend(&mut self, cluster: &str, dice: &mut Dice, sozu: &Sozu) -> RequestType {
+        let hostname = format!("h{}.example", dice.roll(60));
+        self.frontends.insert(hostname.clone(), cluster.to_owned());
+        RequestType::AddHttpFrontend(frontend(sozu, cluster, &hostname))
+    }
+
+    fn is_held_by(&self, sozu: &Sozu) {
+        let held = sozu.held().unwrap();
+        let frontends: Vec<_> = self.frontends.clone().into_iter().collect();
+        assert_eq!(held.frontends(), frontends);
+        assert_eq!(
+            held.backends(),
+            self.backends.iter().cloned().collect::<Vec<_>>()
+        );
+        let state = held.state().unwrap();
+        let clusters: BTreeMap<_, _> = state
+            .clusters
+            .iter()
+            .map(|(id, cluster)| (id.to_string(), cluster.sticky_session))
+            .collect();
+        assert_eq!(clusters, self.clusters);
+    }
+}
+
+fn backend(cluster: &str, port: usize) -> AddBackend {
+    AddBackend {
+        cluster_id: cluster.to_owned(),
+        backend_id: format!("{cluster}-{port}"),
+        address: SocketAddress::from(std::net::SocketAddr::from((
+            [127, 0, 0, 1],
+            u16::try_from(port).unwrap(),
+        ))),
+        load_balancing_parameters: Some(
+            sozu_command_lib::proto::command::LoadBalancingParams::default(),
+        ),
+        ..AddBackend::default()
+    }
+}
+
+/// Numbers that a printed seed brings again (xorshift64).
+struct Dice(u64);
+
+impl Dice {
+    fn new() -> Self {
+        let seed = std::env::var("SEED")
+            .ok()
+            .and_then(|seed| seed.parse().ok());
+        let now = || u64::from(std::time::UNIX_EPOCH.elapsed().unwrap().subsec_nanos()) | 1;
+        let seed = seed.unwrap_or_else(now);
+        eprintln!("SEED={seed}");
+        Self(seed)
+    }
+
+    fn roll(&mut self, sides: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        usize::try_from(self.0 >> 11).unwrap() % sides
+    }
+}
+
+#[test]
+fn a_topic_ends_in_sozu_as_it_was_published_however_often_the_keeper_dies() {
+    let mut sozu = Sozu::start().unwrap();
+    let socket = sozu.command_socket();
+    let host = Host::prepare(&sozu, socket, &["platform"]);
+    ends_as_published(&mut sozu, host, rounds(5_000, 50_000), |_, _| {});
+}
+
+/// The same while connections break under one request in ten, workers are killed, and Sōzu loses all it holds.
+#[test]
+fn a_topic_ends_in_sozu_as_it_was_published_whatever_fails_on_the_way() {
+    let mut sozu = Sozu::start().unwrap();
+    let tap = Tap::before(&sozu).unwrap();
+    let mut dice = Dice::new();
+    tap.rule(move |_| match dice.roll(20) {
+        0 => Fate::Cut,
+        1 => Fate::CutBefore,
+        _ => Fate::Pass,
+    });
+    let host = Host::prepare(&sozu, tap.socket(), &["platform"]);
+    ends_as_published(
+        &mut sozu,
+        host,
+        rounds(2_000, 20_000),
+        |sozu, dice| match dice.roll(8) {
+            0 => {
+                sozu.kill().unwrap();
+                sozu.start_again().unwrap();
+            }
+            1 => {
+                if let Some(worker) = sozu.worker_pids().first() {
+                    kill(Pid::from_raw(*worker), Signal::SIGKILL).unwrap();
+                }
+            }
+            _ => {}
+        },
+    );
+}
+
+/// Publishes so many changes, kills the keeper now and then, and judges what has become of each.
+fn ends_as_published(
+    sozu: &mut Sozu,
+    mut host: Host,
+    count: usize,
+    mut fails: impl FnMut(&mut Sozu, &mut Dice),
+) {
+    let mut dice = Dice::new();
+    let mut topic = Topic::new("platform");
+    let mut published = Published::default();
+    host.start_again();
+    host.subscribe(&topic);
+    while topic.messages.len() < count {
+        for _ in 0..=dice.roll(400) {
+            let place = topic.messages.len();
+            topic.publish([published.next(place, &mut dice, sozu)]);
+        }
+        // It dies at any moment after the first change is handed over, or not at all.
+        let dies = dice.roll(2) == 0;
+        if dies {
+            let within = Duration::from_micros(dice.roll(60_000) as u64);
+            let _ = host.offer(&topic, topic.delivers(), within);
+            host.acknowledge(&mut topic);
+            host.kill();
+            let acknowledged = topic.acknowledged.map_or(0, |last| last.entry + 1);
+            let rows = journal(&host.state_directory());
+            let mut first = rows.iter().take(usize::try_from(acknowledged).unwrap());
+            assert!(
+                first.all(|row| row.verdict.is_some()),
+                "acknowledged, and not final"
+            );
+            host.start_again();
+            host.subscribe(&topic);
+        }
+        fails(sozu, &mut dice);
+        host.consume(&topic);
+        if dice.roll(3) == 0 {
+            host.settled(&mut topic, LONG);
+            published.is_held_by(sozu);
+        }
+        host.acknowledge(&mut topic);
+    }
+    host.settled(&mut topic, LONG);
+    published.is_held_by(sozu);
+
+    let rows = at_rest(&host.state_directory(), topic.messages.len(), SOON);
+    let mut seen: HashMap<&str, usize> = HashMap::new();
+    for row in &rows {
+        *seen.entry(row.position.as_deref().unwrap()).or_default() += 1;
+    }
+    assert_eq!(seen.len(), topic.messages.len());
+    assert!(
+        seen.values().all(|times| *times == 1),
+        "a message was taken twice"
+    );
+    for row in &rows {
+        let is_bad = published.bad.contains(row.position.as_deref().unwrap());
+        // A later word on the key, or the end of its cluster, may spare Sōzu the question.
+        let is_true = match row.verdict() {
+            "refused" => is_bad,
+            "applied" => !is_bad,
+            "duplicate" | "superseded" | "absent" | "removed_with_its_cluster" => true,
+            _ => false,
+        };
+        let history = rows.iter().filter(|other| other.key == row.key);
+        let history: Vec<_> = history
+            .map(|row| (row.seq, &row.change, row.verdict()))
+            .collect();
+        assert!(is_true, "{row:?} after {history:?}");
+    }
+}

@@ -1,0 +1,326 @@
+//! A scripted bus: the keeper with its pool in this process, on a directory that outlives them, and a topic whose
+//! consumer speaks the keeper's messages as one of a real broker does.
+
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    missing_docs,
+    reason = "each suite uses its part of it"
+)]
+
+use std::{
+    collections::HashMap,
+    path::PathBuf,
+    sync::Arc,
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+
+use actors::{
+    messages::{BusChange, Changes, Position, SourceName, Subscribed},
+    socket_pool,
+    state_keeper::{
+        self, StateKeeper,
+        events::Settings,
+        gate::Mode,
+        guard::Bounds,
+        policy::Policy,
+        report::{Report, SourceReport},
+        store::{Limits, StateDirectory},
+    },
+};
+use sozu_command_lib::proto::command::Request;
+use sozu_socket::Builder;
+use supervisors::{Ref, Spec, Supervisor};
+use tempfile::TempDir;
+use testkit::{SOON, Sozu, wait_until};
+use tokio::{
+    runtime::Runtime,
+    sync::{oneshot, watch},
+};
+
+const ASK: Duration = Duration::from_mins(2);
+
+/// All that was ever published to a topic.
+pub struct Topic {
+    pub source: SourceName,
+    pub messages: Vec<Request>,
+    /// How far its consumer has acknowledged: the broker delivers from there on.
+    pub acknowledged: Option<Position>,
+}
+
+impl Topic {
+    pub fn new(source: &str) -> Self {
+        Self {
+            source: SourceName::new(source),
+            messages: Vec::new(),
+            acknowledged: None,
+        }
+    }
+
+    pub fn publish<R: Into<Request>>(&mut self, requests: impl IntoIterator<Item = R>) {
+        self.messages.extend(requests.into_iter().map(Into::into));
+    }
+
+    pub fn end(&self) -> Option<Position> {
+        self.messages.len().checked_sub(1).map(position)
+    }
+
+    /// What the broker delivers: everything that is not acknowledged.
+    pub fn delivers(&self) -> Vec<BusChange> {
+        let from = self.acknowledged.map_or(0, |last| last.entry + 1);
+        let from = usize::try_from(from).unwrap();
+        let messages = self.messages.iter().enumerate().skip(from);
+        messages
+            .map(|(n, request)| BusChange {
+                position: position(n),
+                request: Ok(request.clone()),
+                // They matter only to whoever reads a dead letter.
+                bytes: Arc::default(),
+            })
+            .collect()
+    }
+}
+
+/// The place of the topic's nth message.
+pub fn position(n: usize) -> Position {
+    Position {
+        ledger: 7,
+        entry: n as u64,
+        index: -1,
+    }
+}
+
+/// A keeper beside a Sōzu: its directories and settings, which outlive the trees that run on them.
+pub struct Host {
+    directory: TempDir,
+    state: Arc<StateDirectory>,
+    settings: Settings,
+    pool: Builder,
+    runtime: Runtime,
+    tree: Option<Tree>,
+}
+
+struct Tree {
+    keeper: Ref<StateKeeper>,
+    report: watch::Receiver<Arc<Report>>,
+    kill: oneshot::Sender<()>,
+    thread: JoinHandle<()>,
+}
+
+impl Host {
+    /// With these buses, which may route whatever they like. Runs at once.
+    pub fn start(sozu: &Sozu, buses: &[&str]) -> Self {
+        let mut host = Self::prepare(sozu, sozu.command_socket(), buses);
+        host.start_again();
+        host
+    }
+
+    pub fn prepare(sozu: &Sozu, socket: PathBuf, buses: &[&str]) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let policy = Policy {
+            verbs: vec!["routing".to_owned()],
+            ..Policy::default()
+        };
+        let policies: HashMap<_, _> = buses
+            .iter()
+            .map(|name| (SourceName::new(name), policy.clone()))
+            .collect();
+        let pool = Builder::new(socket)
+            .worker_timeout(sozu.worker_timeout())
+            .exchange_directory(directory.path().join("exchange"));
+        Self {
+            state: Arc::new(StateDirectory::new(directory.path().join("state"))),
+            settings: Settings {
+                bounds: Bounds {
+                    removal_share: 0.25,
+                    removal_minimum: 50,
+                },
+                mode: Mode::Apply,
+                interval: Duration::from_mins(1),
+                worker_timeout: sozu.worker_timeout(),
+                max_request_bytes: 1_900_000,
+                sources: Vec::new(),
+                policies,
+            },
+            pool,
+            runtime: tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap(),
+            tree: None,
+            directory,
+        }
+    }
+
+    pub fn settings(&mut self, change: impl FnOnce(&mut Settings)) {
+        change(&mut self.settings);
+    }
+
+    pub fn state_directory(&self) -> PathBuf {
+        self.directory.path().join("state")
+    }
+
+    /// A new life on the same directory.
+    pub fn start_again(&mut self) {
+        assert!(self.tree.is_none(), "it runs");
+        let pool = socket_pool::Config {
+            pool: self.pool.clone(),
+        };
+        let keeper = state_keeper::Config {
+            state_directory: Arc::clone(&self.state),
+            instance: "scripted".to_owned(),
+            limits: Limits {
+                journal_keep: Duration::from_hours(1),
+                journal_rows: 1_000_000,
+                dead_letter_rows: 100_000,
+            },
+            settings: self.settings.clone(),
+        };
+        let (kill, killed) = oneshot::channel();
+        let (runs, running) = std::sync::mpsc::channel();
+        let thread = std::thread::spawn(move || {
+            actix::System::new().block_on(async move {
+                let (seen, see) = watch::channel(sozu_socket::Sozu::Unasked);
+                let (report, reported) = watch::channel(Arc::new(Report::default()));
+                let mut root = Supervisor::new("root");
+                let critical = |name| Spec::critical(name, name);
+                let pool = root.child(critical("socket_pool"), pool.build(seen));
+                let keeper = keeper.build(pool, see, report);
+                let keeper = root.child(critical("state_keeper"), keeper);
+                runs.send((keeper, reported)).unwrap();
+                // Dropping the tree ends it wherever it is.
+                tokio::select! {
+                    ended = root.run(std::future::pending()) => panic!("{ended:?}"),
+                    _ = killed => {}
+                }
+            });
+        });
+        let (keeper, report) = running.recv().unwrap();
+        self.tree = Some(Tree {
+            keeper,
+            report,
+            kill,
+            thread,
+        });
+    }
+
+    /// Ends the present life wherever it is, as a crash does. What was under way with Sōzu goes on there.
+    pub fn kill(&mut self) {
+        let tree = self.tree.take().expect("it runs");
+        let _ = tree.kill.send(());
+        tree.thread.join().unwrap();
+    }
+
+    fn tree(&self) -> &Tree {
+        self.tree.as_ref().expect("it runs")
+    }
+
+    pub fn report(&self) -> Arc<Report> {
+        self.tree().report.borrow().clone()
+    }
+
+    pub fn report_of(&self, topic: &Topic) -> SourceReport {
+        let report = self.report();
+        report
+            .sources
+            .get(&topic.source)
+            .cloned()
+            .unwrap_or_default()
+    }
+
+    /// Tells the keeper where the topic ends now. Returns where it goes on.
+    pub fn subscribe(&self, topic: &Topic) -> Option<Position> {
+        wait_until("the keeper's word on the subscription", SOON, || {
+            let subscribed = Subscribed {
+                source: topic.source.clone(),
+                end: topic.end(),
+            };
+            let asked = self
+                .runtime
+                .block_on(self.tree().keeper.ask(subscribed, ASK));
+            asked
+                .map_err(|error| error.to_string())?
+                .map_err(|error| error.to_string())
+        })
+    }
+
+    /// Hands over changes once; `within`: no longer than this, as a life that ends meanwhile does.
+    pub fn offer(
+        &self,
+        topic: &Topic,
+        changes: Vec<BusChange>,
+        within: Duration,
+    ) -> Result<usize, String> {
+        let changes = Changes {
+            source: topic.source.clone(),
+            changes,
+        };
+        let asked = self
+            .runtime
+            .block_on(self.tree().keeper.ask(changes, within));
+        match asked {
+            Ok(Ok(declared)) => Ok(declared.changes),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    /// Hands over whatever the broker delivers, until all of it is taken.
+    #[track_caller]
+    pub fn consume(&self, topic: &Topic) {
+        for chunk in topic.delivers().chunks(5_000) {
+            let until = Instant::now() + ASK;
+            while let Err(error) = self.offer(topic, chunk.to_vec(), ASK) {
+                assert!(Instant::now() < until, "{error}");
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        }
+    }
+
+    /// Acknowledges as far as the keeper allows.
+    pub fn acknowledge(&self, topic: &mut Topic) {
+        let settled = self.report_of(topic).settled;
+        assert!(settled <= topic.end(), "{settled:?}");
+        topic.acknowledged = topic.acknowledged.max(settled);
+    }
+
+    /// Waits until everything that was published may be acknowledged, and acknowledges it.
+    #[track_caller]
+    pub fn settled(&self, topic: &mut Topic, deadline: Duration) {
+        let end = topic.end();
+        wait_until("the last change may be acknowledged", deadline, || {
+            let settled = self.report_of(topic).settled;
+            if settled == end {
+                Ok(())
+            } else {
+                Err(format!("{settled:?} of {end:?}"))
+            }
+        });
+        self.acknowledge(topic);
+    }
+
+    /// Publishes, hands over and waits for the end of it.
+    #[track_caller]
+    pub fn publish<R: Into<Request>>(
+        &self,
+        topic: &mut Topic,
+        requests: impl IntoIterator<Item = R>,
+        deadline: Duration,
+    ) {
+        topic.publish(requests);
+        self.consume(topic);
+        self.settled(topic, deadline);
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        if self.tree.is_some() {
+            self.kill();
+        }
+    }
+}
