@@ -101,6 +101,15 @@ fn bulk(words: &str) -> Meaning {
     }
 }
 
+/// Whether a worker took it, and none of those that answered refused it.
+pub fn is_vouched(words: &str) -> bool {
+    if let Some(counts) = words.strip_prefix("loading state: ") {
+        return !counts.starts_with("0 ok") && counts.contains(" 0 errors,");
+    }
+    let answers = worker_answers(words);
+    !answers.is_empty() && answers.iter().all(|answer| *answer == "OK")
+}
+
 /// The workers' words in `1: found no listener, 0: OK`, in which a worker names itself.
 fn worker_answers(words: &str) -> Vec<&str> {
     let mut answers: Vec<&str> = Vec::new();
@@ -189,6 +198,32 @@ mod tests {
         ];
         for (requests, outcome, expected) in table {
             assert_eq!(meaning(requests, 2, &outcome), expected);
+        }
+    }
+
+    #[test]
+    fn a_worker_vouches_only_if_none_that_answered_refused() {
+        let table = [
+            ("1: OK", true),
+            ("1: OK, 0: no", false),
+            ("1: no", false),
+            ("", false),
+            ("no answer", false),
+            (
+                "loading state: 9 ok messages, 0 errors, timed out: true, reverted entries: 0",
+                true,
+            ),
+            (
+                "loading state: 9 ok messages, 1 errors, timed out: true, reverted entries: 0",
+                false,
+            ),
+            (
+                "loading state: 0 ok messages, 0 errors, timed out: true, reverted entries: 9",
+                false,
+            ),
+        ];
+        for (words, vouched) in table {
+            assert_eq!(is_vouched(words), vouched, "{words}");
         }
     }
 

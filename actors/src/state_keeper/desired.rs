@@ -95,6 +95,17 @@ impl Desired {
         self.members.get(cluster).map_or(0, HashSet::len)
     }
 
+    /// Whether the key is a cluster to which somebody routes, or whose backends somebody wants.
+    pub fn is_used(&self, key: &Key) -> bool {
+        let Key::Cluster(id) = key else {
+            return false;
+        };
+        self.members(id).any(|member| {
+            let is_wanted = matches!(self.declared.wanted(member), Wanted::Object(..));
+            member.kind().is_frontend() || is_wanted
+        })
+    }
+
     /// Whether the cluster would stand.
     pub fn has_cluster(&self, cluster: &str) -> bool {
         self.state.clusters.contains_key(cluster)

@@ -68,6 +68,22 @@ impl Belief {
         };
     }
 
+    /// These clusters went, and with them what was in them. Returns the keys of that.
+    pub fn forget_clusters(&mut self, gone: &HashSet<&str>) -> Vec<Key> {
+        let went = |key: &Key, object: &Object| {
+            !matches!(key, Key::Cluster(_)) && object.cluster().is_some_and(|id| gone.contains(id))
+        };
+        let held = self.held.iter();
+        let keys: Vec<Key> = held
+            .filter(|(key, object)| went(key, object))
+            .map(|(key, _)| key.clone())
+            .collect();
+        for key in &keys {
+            self.held.remove(key);
+        }
+        keys
+    }
+
     /// The outcome of a request that touched `key` is unknown.
     pub fn forget(&mut self, key: &Key) {
         self.unknown.insert(key.clone());

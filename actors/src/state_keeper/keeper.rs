@@ -13,7 +13,7 @@ use std::{
 use sozu_socket::{Life, Sozu};
 
 use super::{
-    declared::Declaration,
+    declared::{Declaration, Wanted},
     desired::Desired,
     events::{Acceptance, Effect, Event, Loaded, Mark, Now, Settings},
     gate::{Gate, gate},
@@ -87,6 +87,8 @@ pub(super) struct RefusedObject {
 pub(super) struct Doubts {
     /// The main process holds it, but no worker has answered for it.
     pub unproven: HashSet<Key>,
+    /// Of these, what a worker took and none that answered refused, while another was silent.
+    pub vouched: HashSet<Key>,
     /// Had an unknown outcome in this life.
     pub ever: HashSet<Key>,
     /// Workers differ from their main process.
@@ -235,13 +237,25 @@ impl Keeper {
             }
             self.look_for_shadows(&key);
         }
-        if !tail.is_empty() {
-            self.fence_ends = now.at + self.longest(sending::BATCH);
-        }
+        // What was sent before the start is not known, with an empty tail either: it may have healed.
+        self.fence_ends = now.at + self.longest(sending::BATCH);
         let tail: Vec<Arc<Entry>> = tail.into_iter().map(Arc::new).collect();
         self.remember_taken(&tail);
         for entry in tail {
             self.fold(entry);
+        }
+        self.doubt_the_tail();
+    }
+
+    /// What was sent before the start has an unknown outcome: only workers can answer for what the
+    /// main process keeps whatever they say.
+    fn doubt_the_tail(&mut self) {
+        for key in self.tail.iter().flat_map(|folded| &folded.keys) {
+            if key.kind().is_frontend() {
+                self.doubts.ever.insert(key.clone());
+            } else if matches!(self.desired.declared().wanted(key), Wanted::Object(..)) {
+                self.doubts.unproven.insert(key.clone());
+            }
         }
     }
 
@@ -315,9 +329,12 @@ impl Keeper {
         if let Sozu::Here(life) = &sozu {
             let same = self.life.as_ref().is_some_and(|known| known.same(life));
             if !same {
+                self.forget_foreign();
                 self.belief.forget_all();
-                self.doubts = Doubts::default();
-                self.foreign.clear();
+                // The first life that is seen may be the one that the tail was sent to.
+                if self.life.is_some() {
+                    self.doubts = Doubts::default();
+                }
                 self.complete = false;
                 self.life_seen = now.at;
                 self.must_read = true;
@@ -327,6 +344,17 @@ impl Keeper {
             self.life = Some(life.clone());
         }
         self.sozu = sozu;
+    }
+
+    /// What strangers had in the life before stands no longer, and nothing may be built on it.
+    fn forget_foreign(&mut self) {
+        let mut foreign: Vec<Key> = self.foreign.drain().collect();
+        foreign.sort_by(|a, b| b.kind().cmp(&a.kind()).then_with(|| a.cmp(b)));
+        for key in foreign {
+            if let Some(object) = self.belief.held(&key).object() {
+                self.desired.observe(&key, Some(object), None);
+            }
+        }
     }
 
     /// Derives what may be sent.

@@ -275,10 +275,13 @@ impl Tail {
     }
 
     /// Undoes the entries in `refused` (by sequence number, with the reason) and folds all later
-    /// ones again. Returns the keys of which something else may be wanted now.
+    /// ones again. Returns the keys of which something else may be wanted now. `leftover`: under
+    /// this key Sōzu's main process keeps what was refused. Where nothing was accepted before, it
+    /// has to go again: the source says so from now on, durably, with the refusal.
     pub fn refuse(
         &mut self,
         refused: &HashMap<u64, String>,
+        leftover: Option<&Key>,
         desired: &mut Desired,
         belief: &Belief,
     ) -> Vec<Key> {
@@ -286,9 +289,28 @@ impl Tail {
             .entries
             .iter()
             .position(|folded| refused.contains_key(&folded.entry.seq));
-        let Some(first) = first else {
-            return Vec::new();
-        };
+        first.map_or_else(Vec::new, |first| {
+            self.fold_again(first, refused, leftover, desired, belief)
+        })
+    }
+
+    /// Folds the entry `seq` and all later ones again, since what they were folded over is gone.
+    pub fn reconsider(&mut self, seq: u64, desired: &mut Desired, belief: &Belief) -> Vec<Key> {
+        let mut entries = self.entries.iter();
+        let first = entries.position(|folded| folded.entry.seq == seq);
+        first.map_or_else(Vec::new, |first| {
+            self.fold_again(first, &HashMap::new(), None, desired, belief)
+        })
+    }
+
+    fn fold_again(
+        &mut self,
+        first: usize,
+        refused: &HashMap<u64, String>,
+        leftover: Option<&Key>,
+        desired: &mut Desired,
+        belief: &Belief,
+    ) -> Vec<Key> {
         let reasons = refused.iter();
         self.refused
             .extend(reasons.map(|(seq, reason)| (*seq, reason.clone())));
@@ -308,8 +330,12 @@ impl Tail {
         }
         for folded in again {
             if let Some(reason) = self.refused.get(&folded.entry.seq).cloned() {
+                let is_new = refused.contains_key(&folded.entry.seq);
+                let leftover = leftover.filter(|_| is_new);
+                let turned = leftover.and_then(|key| take_away(&folded, key, desired, belief));
+                keys.extend(leftover.cloned());
                 let folded = self.enter(Folded {
-                    turned: Vec::new(),
+                    turned: turned.into_iter().collect(),
                     provisional: Provisional::Final(Verdict::Refused(reason)),
                     ..folded
                 });
@@ -387,6 +413,38 @@ impl Tail {
         }
         taken
     }
+}
+
+/// The source of a refused entry says that nothing may stand where the main process keeps it.
+fn take_away(
+    refused: &Folded,
+    key: &Key,
+    desired: &mut Desired,
+    belief: &Belief,
+) -> Option<Turned> {
+    if matches!(desired.declared().wanted(key), Wanted::Object(..)) {
+        return None;
+    }
+    let source = &refused.entry.source;
+    let after = Declaration {
+        stance: Stance::Absent {
+            at: refused.entry.at,
+            unseen_in: None,
+        },
+        // Only so that the database can tell the key.
+        object: belief.held(key).object().cloned(),
+        origin: None,
+        since: refused.entry.seq,
+    };
+    let before = desired
+        .declare(key, source, Some(after.clone()), belief)
+        .ok()?;
+    Some(Turned {
+        key: key.clone(),
+        source: source.clone(),
+        before,
+        after: Some(after),
+    })
 }
 
 fn undo(turned: &Turned, desired: &mut Desired, belief: &Belief) {

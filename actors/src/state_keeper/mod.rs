@@ -40,6 +40,8 @@ mod outcome;
 mod pause;
 mod persons;
 pub mod plan;
+#[cfg(test)]
+mod plan_properties;
 pub mod policy;
 mod reading;
 pub mod report;

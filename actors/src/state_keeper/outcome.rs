@@ -1,6 +1,9 @@
 //! What follows from Sōzu's answer to a batch.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
 
 use super::{
     answer::{self, Meaning, Outcome},
@@ -78,12 +81,32 @@ impl Keeper {
 
     fn applied(&mut self, steps: Vec<Step>) {
         self.tries = 0;
+        self.forget_what_went_along(&steps);
         for step in steps {
             self.doubts.unproven.remove(&step.key);
             self.doubts.suspects.remove(&step.key);
             self.doubts.unanswered.remove(&step.key);
             self.doubts.contradicted.remove(&step.key);
             self.belief.learn(&step.key, step.to);
+        }
+    }
+
+    /// A cluster that goes takes along all that is in it: what is still wanted of that is sent again.
+    fn forget_what_went_along(&mut self, steps: &[Step]) {
+        let gone: HashSet<&str> = steps
+            .iter()
+            .filter(|step| step.to.is_none())
+            .filter_map(|step| match &step.key {
+                Key::Cluster(id) => Some(id.as_ref()),
+                _ => None,
+            })
+            .collect();
+        if gone.is_empty() {
+            return;
+        }
+        for key in self.belief.forget_clusters(&gone) {
+            self.foreign.remove(&key);
+            self.dirty.insert(key);
         }
     }
 
@@ -139,14 +162,19 @@ impl Keeper {
             steps.len() / 2
         };
         for step in &steps {
-            self.doubt_workers(step);
+            self.doubt_workers(step, words);
         }
         self.read_back(steps, limit);
     }
 
     /// The main process keeps clusters, backends and certificates whatever the workers said, so
     /// that only a worker's answer proves them. A read proves a frontend.
-    fn doubt_workers(&mut self, step: &Step) {
+    fn doubt_workers(&mut self, step: &Step, words: &str) {
+        if answer::is_vouched(words) {
+            self.doubts.vouched.insert(step.key.clone());
+        } else {
+            self.doubts.vouched.remove(&step.key);
+        }
         if !step.key.kind().is_frontend() && step.to.is_some() {
             self.doubts.unproven.insert(step.key.clone());
         }
@@ -161,7 +189,12 @@ impl Keeper {
         for step in &additions {
             if !step.key.kind().is_frontend() {
                 self.belief.learn(&step.key, step.to.clone());
-            } else if self.doubts.ever.contains(&step.key) {
+            } else if self.doubts.ever.contains(&step.key)
+                || self
+                    .tail
+                    .last_to_want(&step.key, step.to.as_deref())
+                    .is_none()
+            {
                 tracing::error!(kind = %step.key.kind(), key = %step.key, error = words, "Sōzu's workers differ from its main process; replace them one by one with `sozu upgrade --worker ID`.");
                 self.belief.learn(&step.key, None);
                 self.doubts.divergent.insert(step.key.clone());
@@ -169,7 +202,11 @@ impl Keeper {
             } else {
                 self.belief.learn(&step.key, None);
             }
-            self.refuse_steps(std::slice::from_ref(step), words);
+            self.tries = 0;
+            self.doubts.unproven.remove(&step.key);
+            self.doubts.suspects.remove(&step.key);
+            let stays = !step.key.kind().is_frontend();
+            self.refuse(&step.key, step.to.as_deref(), words, stays);
         }
     }
 
@@ -182,7 +219,7 @@ impl Keeper {
         self.fence_ends = self.fence_ends.max(now.at + self.longest(requests));
         let alone = steps.len() == 1;
         for step in &steps {
-            self.doubt_workers(step);
+            self.doubt_workers(step, words);
             self.doubts.ever.insert(step.key.clone());
             if alone {
                 *self.doubts.unanswered.entry(step.key.clone()).or_default() += 1;
@@ -219,6 +256,7 @@ impl Keeper {
                     &key,
                     Some(&object),
                     "no answer: Sōzu was asked three times and did not say what became of it",
+                    false,
                 );
             }
         }
@@ -229,14 +267,14 @@ impl Keeper {
         for step in steps {
             self.doubts.unproven.remove(&step.key);
             self.doubts.suspects.remove(&step.key);
-            self.refuse(&step.key, step.to.as_deref(), reason);
+            self.refuse(&step.key, step.to.as_deref(), reason, false);
         }
     }
 
     /// Sōzu refuses this object under `key`, or that nothing be there: the change that wanted it
     /// leaves the tail, which is folded again. Where no change of the tail wanted it, it waits until
-    /// something changes.
-    fn refuse(&mut self, key: &Key, object: Option<&Object>, reason: &str) {
+    /// something changes. `stays`: Sōzu's main process keeps it all the same.
+    fn refuse(&mut self, key: &Key, object: Option<&Object>, reason: &str, stays: bool) {
         let Some(seq) = self.tail.last_to_want(key, object) else {
             let is_wanted = match (self.desired.declared().wanted(key), object) {
                 (Wanted::Object(wanted, _), Some(object)) => wanted.same(object),
@@ -251,8 +289,20 @@ impl Keeper {
             }
             return;
         };
+        // The cluster that it was sent for was a stranger's, and is gone: it waits, or is refused for that.
+        if matches!(key, Key::Backend { cluster, .. } if !self.desired.has_cluster(cluster)) {
+            let keys = self.tail.reconsider(seq, &mut self.desired, &self.belief);
+            return self.mark(keys);
+        }
         let refused = HashMap::from([(seq, reason.to_owned())]);
-        let keys = self.tail.refuse(&refused, &mut self.desired, &self.belief);
+        let leftover = stays.then_some(key);
+        let keys = self
+            .tail
+            .refuse(&refused, leftover, &mut self.desired, &self.belief);
+        if stays {
+            // The same may be wanted again before it is gone: the workers have to answer for it.
+            self.doubts.unproven.insert(key.clone());
+        }
         self.mark(keys);
     }
 

@@ -8,7 +8,7 @@ use super::{
     declared::{Declaration, Stance, Wanted, Why},
     events::{Effect, Now},
     held::{Held, ReadState},
-    keeper::{Doing, Keeper},
+    keeper::{Doing, Doubts, Keeper},
     key::Key,
     plan::{self, Need},
 };
@@ -75,9 +75,12 @@ impl Keeper {
         self.next_read = now.at + self.settings.interval.max(state.took * 100);
         self.listeners = Some(Arc::new(state.listeners));
         self.believe(state.held);
-        if !self.silent.is_empty() && self.silent.len() < self.workers {
-            // The main process holds it and one worker has answered: a silent one holds up nothing.
-            self.doubts.unproven.clear();
+        if !self.silent.is_empty() {
+            // The main process holds it and a worker took it: a silent one holds up nothing.
+            let Doubts {
+                unproven, vouched, ..
+            } = &mut self.doubts;
+            unproven.retain(|key| !vouched.contains(key));
         }
         self.unservable.clear();
         self.judge_absent_keys();

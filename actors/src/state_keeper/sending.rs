@@ -75,6 +75,12 @@ impl Keeper {
         self.queue = keys.into();
     }
 
+    /// Whether Sōzu holds a cluster that nobody wants, refused by its workers or resurrected, while
+    /// somebody uses it.
+    fn is_used_leftover(&self, key: &Key) -> bool {
+        self.desired.is_used(key) && self.tail.last_to_want(key, None).is_none()
+    }
+
     /// What a dirty key needs now. One that needs nothing is clean.
     fn step_for(&mut self, key: &Key) -> Option<Step> {
         if !self.dirty.contains(key) {
@@ -99,6 +105,10 @@ impl Keeper {
                 self.dirty.remove(key);
             }
             Need::Send(_) if self.is_history(key) => {}
+            // It would take along what is wanted in it; no order asks for that.
+            Need::Send(step) if step.to.is_none() && self.is_used_leftover(key) => {
+                self.dirty.remove(key);
+            }
             Need::Send(step) => {
                 self.unservable.remove(key);
                 return Some(step);

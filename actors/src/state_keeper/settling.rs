@@ -67,11 +67,11 @@ impl Keeper {
             for key in &keys {
                 self.refused.remove(&(entry.source.clone(), key.clone()));
             }
-            let accepted = turned.into_iter();
-            self.acceptance
-                .declarations
-                .extend(accepted.map(|turned| (turned.key, turned.source, turned.after)));
         }
+        let accepted = turned.into_iter();
+        self.acceptance
+            .declarations
+            .extend(accepted.map(|turned| (turned.key, turned.source, turned.after)));
         self.last_change.insert(entry.source.clone(), entry.at);
         self.acceptance.verdicts.push(FinalVerdict {
             seq: entry.seq,

@@ -3,6 +3,7 @@
 
 mod days;
 mod disk;
+mod faults;
 mod histories;
 mod orders;
 mod pauses;
@@ -326,7 +327,7 @@ impl World {
                     .take()
                     .or_else(|| self.faults.remove(&self.batches));
                 self.batches += 1;
-                self.sent.extend(requests.to_vec());
+                self.sent.extend(requests.iter().cloned());
                 let outcome;
                 (outcome, took) = self.sozu.send(&requests, fault, self.at);
                 Event::Sent(outcome)

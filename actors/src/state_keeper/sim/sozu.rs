@@ -72,10 +72,10 @@ impl Worker {
             return Some("the worker does not take it");
         }
         match (self.state.dispatch(request), &request.request_type) {
-            (Ok(()), _) => None,
             (Err(_), Some(RequestType::AddHttpFrontend(_))) => Some("Could not add route"),
             (Err(_), Some(RequestType::RemoveHttpFrontend(_))) => Some("Could not remove route"),
-            (Err(_), _) => None,
+            (Err(_), Some(RequestType::AddBackend(_))) => Some("no such cluster"),
+            _ => None,
         }
     }
 }
@@ -104,7 +104,12 @@ pub(super) fn mark(request: &Request) -> Option<&'static str> {
         Some(RequestType::AddHttpFrontend(front)) => marks
             .into_iter()
             .find(|mark| front.tags.contains_key(*mark) || front.tags.contains_key("refused")),
-        Some(RequestType::AddCluster(cluster)) if cluster.sticky_session => Some("workers"),
+        Some(RequestType::AddBackend(backend)) if backend.backup == Some(true) => Some("workers"),
+        Some(RequestType::AddCluster(cluster))
+            if cluster.www_authenticate.as_deref() == Some("workers") =>
+        {
+            Some("workers")
+        }
         _ => None,
     }
 }
@@ -251,7 +256,8 @@ impl Proxy {
         self.advance(at);
         self.version += 1;
         let before = self.main.clone();
-        let deadline = WORKER_TIMEOUT + Duration::from_millis(10) * requests.len() as u32;
+        let deadline =
+            WORKER_TIMEOUT + Duration::from_millis(10) * u32::try_from(requests.len()).unwrap();
         let soon = Duration::from_millis(1);
         match fault {
             Some(Fault::NotSent) => {

@@ -28,6 +28,8 @@ pub(super) struct Onlooker {
     taken: HashMap<u64, u64>,
     /// What strangers have put there, in any life.
     strangers: BTreeSet<(Key, String)>,
+    /// Was parked once: then it may be acknowledged before it is final.
+    parked: BTreeSet<u64>,
     settled: Option<Position>,
     acknowledged: Option<Position>,
     /// What was wrong.
@@ -58,6 +60,8 @@ impl World {
     pub(super) fn look(&mut self) {
         let seen = &mut self.onlooker;
         seen.moment += 1;
+        let parked = self.keeper.tail.iter().filter(|folded| folded.is_parked());
+        seen.parked.extend(parked.map(|folded| folded.entry.seq));
         for (entry, _) in &self.disk.journal[seen.taken.len()..] {
             seen.taken.insert(entry.seq, seen.moment);
         }
@@ -95,7 +99,7 @@ impl World {
             self.onlooker.acknowledged = settled;
             for (entry, verdict) in &self.disk.journal {
                 let is_passed = entry.position.is_some() && entry.position <= settled;
-                if is_passed && verdict.is_none() && !self.is_parked(entry.seq) {
+                if is_passed && verdict.is_none() && !self.onlooker.parked.contains(&entry.seq) {
                     wrong.push(format!("{settled:?} passes the open entry {}", entry.seq));
                 }
             }
@@ -153,8 +157,13 @@ impl World {
             says.iter()
                 .any(|(_, says)| says.stance == Stance::Kept(Why::StillUsed))
         };
+        // Another source stands for it, with its own value.
+        let has_others = value == NOTHING && {
+            let says = self.keeper.desired.declared().all(key);
+            says.iter().any(|(_, says)| says.standing().is_some())
+        };
         let last = seen.stood.get(&(key.clone(), value.to_owned()));
-        stands || is_kept || last >= seen.taken.get(&seq)
+        stands || is_kept || has_others || last >= seen.taken.get(&seq)
     }
 
     /// Verdicts about one key come in the order of the log.
@@ -200,6 +209,8 @@ impl World {
                 }
                 Some(Verdict::Refused(reason)) => {
                     let ours = [
+                        // By workers that refused its cluster, which stays while somebody routes to it.
+                        "no such cluster",
                         "owns it",
                         "left it behind",
                         "is not known",
@@ -247,14 +258,14 @@ impl World {
                 self.keeper.settled_position(&bus())
             ));
         }
-        if self.carried_out >= 2000 {
+        if self.carried_out >= 500 {
             wrong.push("the keeper never comes to rest".to_owned());
         }
         if wrong.is_empty() {
             return Ok(());
         }
         let journal = self.disk.journal.iter().map(|(entry, verdict)| {
-            let asks = asks(entry).map(|(key, value)| format!("{key} = {value:.160}"));
+            let asks = asks(entry).map(|(key, value)| format!("{key} = {value:.80}"));
             let asks = asks.unwrap_or_default();
             format!("{} {}: {verdict:?}: {asks}", entry.seq, entry.source)
         });
@@ -274,11 +285,18 @@ impl World {
             let holds = held.get(key);
             let fine = match declared.wanted(key) {
                 Wanted::Object(object, _) => holds == Some(&text(&object)),
-                Wanted::Nothing => holds.is_none(),
+                Wanted::Nothing => {
+                    let is_used = self.keeper.desired.is_used(key);
+                    holds.is_none() || is_used
+                }
                 Wanted::NoOpinion => holds.is_none_or(|value| {
-                    self.onlooker
-                        .strangers
-                        .contains(&(key.clone(), value.clone()))
+                    // A cluster that workers refused stays while others use it.
+                    let is_used = self.keeper.desired.is_used(key);
+                    is_used
+                        || self
+                            .onlooker
+                            .strangers
+                            .contains(&(key.clone(), value.clone()))
                 }),
             };
             if !fine {
@@ -309,6 +327,16 @@ impl World {
             let Some((key, value)) = asks(entry) else {
                 continue;
             };
+            // What was parked and whose cluster never came did nothing.
+            let may_have_waited = matches!(key, Key::Backend { .. });
+            let did_nothing = match verdict {
+                Verdict::RemovedWithItsCluster => value != NOTHING,
+                Verdict::Superseded => may_have_waited,
+                _ => false,
+            };
+            if did_nothing || self.is_parked(entry.seq) {
+                continue;
+            }
             let before = wanted(said.get(&key));
             let says = said.entry(key.clone()).or_default();
             if value == NOTHING {
@@ -334,7 +362,9 @@ impl World {
                 verdict,
                 Verdict::Applied | Verdict::Superseded | Verdict::TakenOver | Verdict::Divergent
             );
-            let is_cluster = matches!(key, Key::Cluster(_));
+            // A removal that was taken while nobody knew what Sōzu holds may be called applied.
+            let is_gone = before == after && after == NOTHING;
+            let is_cluster = matches!(key, Key::Cluster(_)) || is_gone;
             if changes != (before != after) && !is_cluster && !self.had_strangers {
                 wrong.push(format!(
                     "{} is {verdict:?}, but turned {before} into {after}",

@@ -1,0 +1,212 @@
+//! Histories that went wrong once, or that are feared most, by name.
+
+use super::{histories::Op, *};
+
+impl World {
+    /// A world at rest, before anything was said.
+    fn at_rest() -> Self {
+        let mut world = World::new(empty_sozu());
+        world.lives(usize::MAX);
+        world
+    }
+
+    /// All this is said at once, and everything follows from it.
+    fn all_at_once(&mut self, ops: &[Op]) {
+        for op in ops {
+            self.does(*op);
+        }
+        self.lives(usize::MAX);
+    }
+
+    /// Lets effects happen until so many batches were sent.
+    fn lives_until_batch(&mut self, batches: usize) {
+        for _ in 0..200 {
+            if self.batches >= batches {
+                return;
+            }
+            self.lives(1);
+        }
+        panic!("it is never sent");
+    }
+
+    /// Both processes die; Sōzu starts empty.
+    fn both_die(&mut self) {
+        self.sozu.restarts(empty_sozu());
+        self.dies();
+    }
+
+    #[track_caller]
+    fn is_true(&mut self, verdicts: &[&str]) {
+        self.lives(usize::MAX);
+        assert_eq!(self.verdicts(), verdicts);
+        if let Err(wrong) = self.judge() {
+            panic!("{wrong}");
+        }
+    }
+}
+
+#[test]
+fn a_refused_change_over_an_accepted_one_stays_refused_when_both_die() {
+    for batches in 1..=4 {
+        let mut world = World::at_rest();
+        world.all_at_once(&[Op::BusFrontA]);
+        world.does(Op::BusFrontRefused);
+        let before = world.batches;
+        for _ in 0..60 {
+            if world.batches >= before + batches {
+                break;
+            }
+            world.lives(1);
+        }
+        world.both_die();
+        world.is_true(&["applied", "refused"]);
+        world.sozu_holds(&[http("a", "x.example")]);
+    }
+}
+
+#[test]
+fn a_change_that_repeats_a_refused_one_is_refused_too() {
+    let mut world = World::at_rest();
+    world.all_at_once(&[Op::BusFrontRefused, Op::BusFrontRefused]);
+    world.is_true(&["refused", "refused"]);
+    let mut world = World::at_rest();
+    world.all_at_once(&[
+        Op::BusClusterRefusedByWorkers,
+        Op::BusClusterRefusedByWorkers,
+    ]);
+    world.is_true(&["refused", "refused"]);
+    world.sozu_holds(&[]);
+}
+
+#[test]
+fn what_is_overtaken_by_a_refused_change_is_applied() {
+    let mut world = World::at_rest();
+    world.all_at_once(&[Op::BusFrontA, Op::BusFrontB, Op::BusFrontRefusedByWorkers]);
+    world.is_true(&["superseded", "applied", "refused"]);
+    world.sozu_holds(&[http("b", "x.example")]);
+}
+
+#[test]
+fn what_the_main_process_takes_back_after_a_read_by_the_next_daemon_is_not_called_applied() {
+    let mut world = World::at_rest();
+    world.faults.insert(world.batches, Fault::AllStall);
+    world.does(Op::BusFrontA);
+    // The daemon dies while Sōzu waits for its workers, and the next one reads before the main
+    // process takes the frontend back. The workers apply it when they wake: a phantom.
+    let sends = |world: &World| matches!(world.pending.front(), Some(Effect::Send(_)));
+    for _ in 0..60 {
+        if sends(&world) {
+            world.dies_at = Some((world.carried_out + 1) * 2 + 1);
+        }
+        world.lives(1);
+        if world.dies_at.is_some() {
+            break;
+        }
+    }
+    world.is_true(&["divergent"]);
+    // A new life cures it, and it is sent again.
+    world.sozu_restarts(empty_sozu());
+    world.lives(usize::MAX);
+    world.sozu_holds(&[http("a", "x.example")]);
+}
+
+#[test]
+fn a_death_leaves_no_cluster_called_applied_that_no_worker_took() {
+    let mut world = World::at_rest();
+    world.faults.insert(world.batches, Fault::AnswerLost);
+    world.does(Op::BusClusterRefusedByWorkers);
+    let batch = world.batches + 1;
+    world.lives_until_batch(batch);
+    world.dies();
+    world.is_true(&["refused"]);
+    world.sozu_holds(&[]);
+}
+
+#[test]
+fn what_all_workers_refuse_does_not_stay_where_nothing_was_accepted_before() {
+    for op in [
+        Op::BusClusterRefusedByWorkers,
+        Op::BusBackendRefusedByWorkers,
+    ] {
+        let mut world = World::at_rest();
+        world.all_at_once(&[Op::BusCluster, op, Op::BusFrontA]);
+        world.is_true(&["applied", "refused", "applied"]);
+        world.sozu_holds(&[cluster("a"), http("a", "x.example")]);
+        let mut world = World::at_rest();
+        world.all_at_once(&[op]);
+        world.lives(usize::MAX);
+        world.sozu_holds(&[]);
+    }
+}
+
+#[test]
+fn a_bus_may_acknowledge_after_a_restart_what_was_settled_before() {
+    let mut world = World::at_rest();
+    world.all_at_once(&[Op::BusFrontA]);
+    world.dies();
+    world.is_true(&["applied"]);
+    assert_eq!(world.acknowledges(), Some(0));
+}
+
+#[test]
+fn what_is_wanted_again_of_a_removed_cluster_is_sent_again() {
+    let mut world = World::at_rest();
+    world.all_at_once(&[Op::BusCluster, Op::BusFrontA]);
+    world.all_at_once(&[Op::BusClusterGone, Op::BusFrontA]);
+    world.is_true(&["applied"; 4]);
+    world.sozu_holds(&[http("a", "x.example")]);
+}
+
+#[test]
+fn a_cluster_whose_outcome_is_unknown_and_that_is_removed_meanwhile_holds_up_nothing() {
+    let mut world = World::at_rest();
+    world.faults.insert(world.batches, Fault::RequestLost);
+    world.does(Op::BusCluster);
+    let batch = world.batches + 1;
+    world.lives_until_batch(batch);
+    world.does(Op::BusClusterGone);
+    world.lives(usize::MAX);
+    world.is_true(&["superseded", "applied"]);
+}
+
+#[test]
+fn a_silent_worker_does_not_make_true_what_the_other_one_refuses() {
+    let mut world = World::at_rest();
+    world.does(Op::WorkerStalls);
+    world.does(Op::BusClusterRefusedByWorkers);
+    world.is_true(&["refused"]);
+    world.sozu_holds(&[]);
+}
+
+#[test]
+fn a_refusal_is_about_what_was_sent_and_not_about_what_came_since() {
+    let mut world = World::at_rest();
+    world.does(Op::BusFrontRefused);
+    while !matches!(world.pending.front(), Some(Effect::Send(_))) {
+        world.lives(1);
+    }
+    let send = world.pending.pop_front().unwrap();
+    world.does(Op::BusFrontA);
+    world.lives(3);
+    world.pending.push_front(send);
+    world.is_true(&["refused", "applied"]);
+    world.sozu_holds(&[http("a", "x.example")]);
+}
+
+#[test]
+fn what_differs_stays_divergent_over_a_restart() {
+    let mut world = World::at_rest();
+    world.faults.insert(world.batches, Fault::AllStall);
+    world.all_at_once(&[Op::BusFrontA]);
+    assert_eq!(world.verdicts(), ["divergent"]);
+    world.dies();
+    world.is_true(&["divergent"]);
+}
+
+#[test]
+fn a_cluster_goes_with_the_frontend_that_a_refusal_brings_back() {
+    let mut world = World::at_rest();
+    world.all_at_once(&[Op::BusFrontA, Op::BusFrontRefused, Op::BusClusterGone]);
+    world.lives(usize::MAX);
+    world.sozu_holds(&[]);
+}
