@@ -9,7 +9,7 @@
 //! outcome: Sōzu is read, and the difference is sent.
 //!
 //! To read in this order: [`key`], [`effects`], [`declared`], [`listing`], [`admit`], [`policy`],
-//! [`guard`], [`desired`], [`log`], [`held`], [`plan`], [`gate`], [`answer`], [`verdict`]: the
+//! [`guard`], [`desired`], [`log`] with `fold`, [`held`], [`plan`], [`gate`], [`answer`], [`verdict`]: the
 //! rules, one in each file. Then [`events`] and [`keeper`] with its parts: `intake` and `orders`
 //! (what sources send), `sending`, `outcome` and `reading` (what Sōzu is told and says), `settling`
 //! (what is final), [`operator`] (what a person orders), `pause`, `reporting`. Then the shell:
@@ -25,6 +25,7 @@ pub mod effects;
 pub mod events;
 #[cfg(test)]
 pub(crate) mod examples;
+mod fold;
 pub mod gate;
 pub mod guard;
 pub mod held;
