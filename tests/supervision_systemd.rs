@@ -23,7 +23,7 @@ fn every_datagram_of_a_life() {
     daemon.start().unwrap();
 
     systemd.until("READY=1", 0);
-    let running = systemd.until("STATUS=all 5 components are running", 0);
+    let running = systemd.until("STATUS=all 6 components are running", 0);
     served(&sozu, "a.example", "A");
     let alive = systemd.until("WATCHDOG=1", 0);
     systemd.until("WATCHDOG=1", alive + 1);
@@ -33,7 +33,7 @@ fn every_datagram_of_a_life() {
     let away = systemd.until("STATUS=degraded: socket_pool is degraded (", running);
     systemd.until("WATCHDOG=1", away);
     sozu.start_again().unwrap();
-    systemd.until("STATUS=all 5 components are running", away);
+    systemd.until("STATUS=all 6 components are running", away);
 
     assert_eq!(daemon.terminate().unwrap().code(), Some(0));
     let stopping = systemd.until("STOPPING=1", away);
