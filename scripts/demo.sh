@@ -22,7 +22,8 @@ start=$SECONDS
 cargo build --quiet --workspace --locked --bins
 [ $((SECONDS - start)) -lt 10 ] || say "built in $(minutes $((SECONDS - start)))"
 
-binaries=${CARGO_TARGET_DIR:-target}/debug
+# where they are started from is not here
+binaries=$(realpath "${CARGO_TARGET_DIR:-target}")/debug
 arguments=("$binaries/sozu-manager")
 [ -n "${ONCE:-}" ] && arguments+=(--once)
 exec "$binaries/demo" "${arguments[@]}"
