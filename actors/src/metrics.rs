@@ -1,15 +1,19 @@
 //! Every metric of our own: its name, its kind, its help. And how the actors count.
 //!
 //! Two ways lead to `/metrics`. What is counted as it happens ([`RECORDED`]) goes through the
-//! `metrics` crate to the exporter, by the functions below. What is a view of a moment (components,
-//! conditions, objects) is written at each scrape by the HTTP server, because the exporter drops a
-//! series only after an idle time, and what is gone must leave at once.
+//! `metrics` crate to the [`Registry`], by the functions below. What is a view of a moment
+//! (components, conditions, objects) is written at each scrape by the HTTP server, so that what is
+//! gone leaves at once.
 
-use std::{sync::OnceLock, time::Duration};
+mod registry;
+pub(crate) mod text;
 
-use metrics_exporter_prometheus::{
-    BuildError, Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
+use std::{
+    sync::OnceLock,
+    time::{Duration, SystemTime},
 };
+
+pub use registry::Registry;
 
 use crate::messages::SourceName;
 
@@ -276,63 +280,51 @@ pub fn restoration(cause: &'static str, took: Duration) {
     ::metrics::histogram!(RESTORATION_DURATION.name).record(took);
 }
 
-/// Makes the exporter the recorder of this process, once; later calls return the same handle.
-///
-/// The HTTP server runs the handle's upkeep. Without one that does, do not install: the functions
-/// of this module then do nothing, where otherwise the histograms' observations would pile up.
-pub fn install() -> PrometheusHandle {
-    static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
-    HANDLE
+/// Makes the registry the recorder of this process, once; later calls return the same one.
+pub fn install() -> Registry {
+    static REGISTRY: OnceLock<Registry> = OnceLock::new();
+    REGISTRY
         .get_or_init(|| {
-            // Only an empty list of buckets is an error, and ours are constants that a test checks.
-            let recorder = recorder().unwrap_or_else(|_| PrometheusBuilder::new().build_recorder());
-            let handle = recorder.handle();
-            if ::metrics::set_global_recorder(recorder).is_err() {
+            let registry = Registry::default();
+            if ::metrics::set_global_recorder(registry.clone()).is_err() {
                 tracing::error!("Another metrics recorder is installed; ours stay at zero.");
             }
-            describe();
-            handle
+            begin();
+            registry
         })
         .clone()
 }
 
-/// The exporter with our buckets.
-pub(crate) fn recorder() -> Result<PrometheusRecorder, BuildError> {
-    let mut builder = PrometheusBuilder::new();
-    for metric in RECORDED {
-        if let Type::Histogram(buckets) = metric.kind {
-            builder =
-                builder.set_buckets_for_metric(Matcher::Full(metric.name.to_owned()), buckets)?;
-        }
-    }
-    Ok(builder.build_recorder())
-}
-
-/// Tells the recorder the help of every metric, and begins those at zero whose labels are known
-/// beforehand: an increase from nothing is seen by no alert.
-pub(crate) fn describe() {
-    for metric in RECORDED {
-        match metric.kind {
-            Type::Counter => ::metrics::describe_counter!(metric.name, metric.help),
-            Type::Gauge => ::metrics::describe_gauge!(metric.name, metric.help),
-            Type::Histogram(_) => ::metrics::describe_histogram!(metric.name, metric.help),
-        }
-    }
+/// Begins those at zero whose labels are known beforehand: an increase from nothing is seen by no
+/// alert.
+pub(crate) fn begin() {
     for outcome in Outcome::ALL {
         ::metrics::counter!(SOZU_REQUESTS.name, "outcome" => outcome.name()).increment(0);
     }
 }
 
+/// A moment as Prometheus counts it.
+pub(crate) fn seconds(time: SystemTime) -> f64 {
+    time.duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_secs_f64()
+}
+
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{text::Text, *};
+
+    fn written(registry: &Registry, lives: impl Fn(&str) -> bool) -> String {
+        let mut text = Text::default();
+        registry.write(&mut text, lives);
+        text.finish()
+    }
 
     #[test]
     fn every_recorded_metric_comes_out_with_its_help_and_its_buckets() {
-        let recorder = recorder().unwrap();
-        let handle = recorder.handle();
-        ::metrics::with_local_recorder(&recorder, || {
-            describe();
+        let registry = Registry::default();
+        ::metrics::with_local_recorder(&registry, || {
+            begin();
             let source = SourceName::new("local");
             sozu_request(Outcome::Refused);
             scrape(Duration::from_millis(3));
@@ -341,7 +333,7 @@ mod tests {
             change_applied(&source, Duration::from_millis(20));
             restoration("new_life", Duration::from_secs(700));
         });
-        let text = handle.render();
+        let text = written(&registry, |_| true);
         for metric in RECORDED {
             assert!(
                 text.contains(&format!("# HELP {} {}\n", metric.name, metric.help)),
@@ -357,7 +349,7 @@ mod tests {
             "sozu_manager_scrape_duration_seconds_bucket{le=\"0.0025\"} 0",
             "sozu_manager_scrape_duration_seconds_bucket{le=\"0.005\"} 1",
             "sozu_manager_change_apply_duration_seconds_bucket{source=\"local\",le=\"0.025\"} 1",
-            "sozu_manager_restoration_duration_seconds_bucket{le=\"600\"} 0",
+            "sozu_manager_restoration_duration_seconds_bucket{le=\"600.0\"} 0",
             "sozu_manager_restoration_duration_seconds_bucket{le=\"+Inf\"} 1",
             "sozu_manager_restoration_duration_seconds_sum 700",
         ] {
@@ -366,12 +358,32 @@ mod tests {
     }
 
     #[test]
-    fn installing_twice_gives_the_same_exporter() {
+    fn what_belongs_to_a_source_that_is_gone_is_left_out_and_goes_on_when_it_returns() {
+        let registry = Registry::default();
+        let count = || {
+            ::metrics::with_local_recorder(&registry, || {
+                change(&SourceName::new("gone"), "applied");
+                change(&SourceName::new("here"), "applied");
+                change_applied(&SourceName::new("gone"), Duration::ZERO);
+            });
+        };
+        count();
+        let text = written(&registry, |source| source == "here");
+        assert!(text.contains("source=\"here\""), "{text}");
+        assert!(!text.contains("source=\"gone\""), "{text}");
+        count();
+        let text = written(&registry, |_| true);
+        let line = "sozu_manager_changes_total{source=\"gone\",verdict=\"applied\"} 2";
+        assert!(text.lines().any(|l| l == line), "{text}");
+    }
+
+    #[test]
+    fn installing_twice_gives_the_same_registry() {
         let first = install();
         let second = install();
         change(&SourceName::new("twice"), "skipped");
-        for handle in [first, second] {
-            let text = handle.render();
+        for registry in [first, second] {
+            let text = written(&registry, |_| true);
             assert!(text.contains("source=\"twice\""), "{text}");
         }
     }

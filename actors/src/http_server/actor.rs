@@ -21,8 +21,8 @@ const HEADERS_WITHIN: Duration = Duration::from_secs(5);
 /// What is being answered when the server stops gets so long, in seconds: less than a supervisor
 /// gives its child.
 const ANSWER_WITHIN: u64 = 3;
-/// How often the histograms' observations are summed up when nobody scrapes.
-const UPKEEP: Duration = Duration::from_secs(5);
+/// How often the actor shows that it lives.
+const HEARTBEAT: Duration = Duration::from_secs(5);
 
 /// The HTTP server.
 pub struct HttpServer {
@@ -97,10 +97,7 @@ impl Actor for HttpServer {
             }
         };
         self.life = Some(Life(server.handle()));
-        context.run_interval(UPKEEP, |actor, _| {
-            actor.reporter.tick();
-            actor.site.metrics.run_upkeep();
-        });
+        context.run_interval(HEARTBEAT, |actor, _| actor.reporter.tick());
         // A task of its own: it ends in order even when the actor does not.
         let ended = actix::spawn(server);
         context.spawn(ended.into_actor(self).map(|ended, actor, context| {

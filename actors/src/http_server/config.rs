@@ -3,13 +3,12 @@
 use std::{net::TcpListener, sync::Arc};
 
 use actix_web::web;
-use metrics_exporter_prometheus::PrometheusHandle;
 use sozu_socket::Sozu;
 use supervisors::{Health, Ref, Reporter};
 use tokio::sync::watch;
 
 use super::{HttpServer, Truth, routes::Site};
-use crate::{metrics_scraper::MetricsScraper, state_keeper::report::Report};
+use crate::{metrics::Registry, metrics_scraper::MetricsScraper, state_keeper::report::Report};
 
 /// The settings of the HTTP server beyond its address, which is bound before it is built: none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -30,8 +29,8 @@ pub struct Deps {
     pub keeper_counts: bool,
     /// Who asks Sōzu at a scrape.
     pub scraper: Ref<MetricsScraper>,
-    /// What was counted. Each life keeps it up.
-    pub metrics: PrometheusHandle,
+    /// What was counted.
+    pub metrics: Registry,
 }
 
 impl Config {

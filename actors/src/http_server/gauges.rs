@@ -7,13 +7,13 @@ use std::time::SystemTime;
 
 use supervisors::{Component, Reason, State};
 
-use super::{process::seconds, ready::Line, text::Text};
+use super::ready::Line;
 use crate::{
     messages::Scrape,
     metrics::{
         BUILD_INFO, COMPONENT_RESTARTS, COMPONENT_STATE, DATABASE_SIZE, DRIFT_OBJECTS,
         FOREIGN_OBJECTS, HELD_REMOVALS, LAST_PROOF, Metric, OBJECTS, ORPHANED_OBJECTS, READY,
-        SOURCE_LAST_CHANGE, SOZU_UP, SOZU_WORKERS, UNSERVABLE_OBJECTS,
+        SOURCE_LAST_CHANGE, SOZU_UP, SOZU_WORKERS, UNSERVABLE_OBJECTS, seconds, text::Text,
     },
     state_keeper::{
         key::Kind,

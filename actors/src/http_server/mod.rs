@@ -3,8 +3,9 @@
 //! What is live, ready and healthy are plain functions (`live`, `ready`, `health`) of three things
 //! that others publish: the supervisors' health, the keeper's report, whether Sōzu answers.
 //! `/metrics` is what was counted ([`crate::metrics`]) and what is seen at the moment (`gauges`),
-//! written by `text`.
+//! written by [`crate::metrics::text`].
 
+mod accept;
 mod actor;
 mod config;
 mod gauges;
@@ -13,7 +14,6 @@ mod live;
 mod process;
 mod ready;
 mod routes;
-mod text;
 mod truth;
 
 #[cfg(test)]

@@ -1,14 +1,10 @@
 //! What Linux says of this process, as Prometheus' own client libraries tell it.
 
-use std::{
-    fs,
-    time::{Duration, SystemTime},
-};
+use std::{fs, time::Duration};
 
 use nix::unistd::{SysconfVar, sysconf};
 
-use super::text::Text;
-use crate::metrics::{PROCESS_CPU, PROCESS_MEMORY, PROCESS_OPEN_FDS, PROCESS_START};
+use crate::metrics::{PROCESS_CPU, PROCESS_MEMORY, PROCESS_OPEN_FDS, PROCESS_START, text::Text};
 
 /// One look at the process.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -48,13 +44,6 @@ impl Process {
         text.family(&PROCESS_START)
             .sample(&[], self.started.as_secs_f64());
     }
-}
-
-/// A moment as Prometheus counts it.
-pub(super) fn seconds(time: SystemTime) -> f64 {
-    time.duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap_or_default()
-        .as_secs_f64()
 }
 
 fn unit(name: SysconfVar) -> Option<u64> {
@@ -123,7 +112,7 @@ mod tests {
         let process = Process::read().unwrap();
         assert!(process.resident_bytes > 100_000, "{process:?}");
         assert!(process.open_fds >= 3, "{process:?}");
-        let now = Duration::from_secs_f64(seconds(SystemTime::now()));
+        let now = Duration::from_secs_f64(crate::metrics::seconds(std::time::SystemTime::now()));
         assert!(
             process.started <= now + Duration::from_secs(5),
             "{process:?}"

@@ -16,18 +16,15 @@ use actix_web::{
     web,
 };
 use futures_util::FutureExt;
-use metrics_exporter_prometheus::PrometheusHandle;
 use supervisors::Ref;
 
-use super::{
-    gauges,
-    health::Status,
-    process::Process,
-    ready,
-    text::{CONTENT_TYPE, Text},
-    truth::Truth,
+use super::{accept, gauges, health::Status, process::Process, ready, truth::Truth};
+use crate::{
+    messages::{ScrapeNow, SourceName},
+    metrics::{self, Registry, text::Text},
+    metrics_scraper::MetricsScraper,
+    state_keeper::report::Report,
 };
-use crate::{messages::ScrapeNow, metrics, metrics_scraper::MetricsScraper};
 
 const PLAIN: &str = "text/plain; charset=utf-8";
 /// How long a scraper waits, by its own word.
@@ -43,7 +40,7 @@ const MARGIN: Duration = Duration::from_millis(500);
 pub(super) struct Site {
     pub(super) truth: Truth,
     pub(super) scraper: Ref<MetricsScraper>,
-    pub(super) metrics: PrometheusHandle,
+    pub(super) metrics: Registry,
 }
 
 /// The paths.
@@ -67,21 +64,34 @@ async fn metrics(site: web::Data<Site>, request: HttpRequest) -> HttpResponse {
     let begun = Instant::now();
     let timeout = request.headers().get(SCRAPE_TIMEOUT);
     let deadline = deadline(timeout.and_then(|value| value.to_str().ok()));
+    let accept = request.headers().get(header::ACCEPT);
+    let format = accept::format(accept.and_then(|value| value.to_str().ok()));
     let process = tokio::task::spawn_blocking(Process::read);
     // Whatever keeps the answer away, for this scrape Sōzu is not up.
     let scrape = site.scraper.ask(ScrapeNow, deadline).await;
     let process = process.await.ok().flatten();
 
-    let mut text = Text::after(site.metrics.render());
     let truth = &site.truth;
+    let report = truth.report();
+    let mut text = Text::new(format);
+    site.metrics
+        .write(&mut text, |source| lives(&report, source));
     gauges::of_this_program(&mut text, &truth.components(), &truth.conditions());
-    gauges::of_the_keeper(&mut text, &truth.report());
+    gauges::of_the_keeper(&mut text, &report);
     gauges::of_sozu(&mut text, &scrape.unwrap_or_default());
     if let Some(process) = process {
         process.write(&mut text);
     }
+    text.end();
     metrics::scrape(begun.elapsed());
-    answer(StatusCode::OK, CONTENT_TYPE, text.finish())
+    answer(StatusCode::OK, format.content_type(), text.finish())
+}
+
+/// Whether what was counted of a source is still shown. Until the keeper has started, nobody knows
+/// better.
+fn lives(report: &Report, source: &str) -> bool {
+    let known = report.sources.get(&SourceName::new(source));
+    report.conditions.is_empty() || known.is_some_and(|source| source.configured)
 }
 
 /// When Sōzu must have answered: the scraper's own timeout less a margin, half of a short one.

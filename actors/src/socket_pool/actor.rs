@@ -233,7 +233,7 @@ mod tests {
 
     #[actix::test]
     async fn without_sozu_a_request_is_not_sent_and_counted_as_such() {
-        let recorder = metrics::recorder().unwrap();
+        let recorder = metrics::Registry::default();
         let _guard = ::metrics::set_default_local_recorder(&recorder);
         let directory = tempfile::tempdir().unwrap();
         let config = Config {
@@ -248,7 +248,9 @@ mod tests {
             matches!(answer, Err(ExchangeError::NotSent(_))),
             "{answer:?}"
         );
-        let text = recorder.handle().render();
+        let mut text = metrics::text::Text::default();
+        recorder.write(&mut text, |_| true);
+        let text = text.finish();
         assert!(
             text.contains("sozu_manager_sozu_requests_total{outcome=\"not_sent\"} 1"),
             "{text}"

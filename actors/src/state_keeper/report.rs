@@ -74,6 +74,8 @@ pub struct Hold {
 /// What became of one source.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SourceReport {
+    /// Whether it is in the configuration; else only what it left behind is shown.
+    pub configured: bool,
     /// Objects that the source owns, by kind.
     pub objects: BTreeMap<Kind, usize>,
     /// Removals that wait for a person.

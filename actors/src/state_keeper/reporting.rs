@@ -138,7 +138,13 @@ impl Keeper {
         let declared = self.desired.declared();
         let mut sources: BTreeMap<SourceName, SourceReport> = self
             .configured()
-            .map(|source| (source.clone(), SourceReport::default()))
+            .map(|source| {
+                let report = SourceReport {
+                    configured: true,
+                    ..SourceReport::default()
+                };
+                (source.clone(), report)
+            })
             .collect();
         for (source, objects) in declared.objects() {
             let total: usize = objects.values().sum();
