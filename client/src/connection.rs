@@ -12,6 +12,7 @@ use tokio::{io::AsyncWriteExt, net::UnixStream, time::timeout};
 use crate::{
     answer::{Answer, ExchangeError, Refusal},
     frame::{self, FrameError},
+    life::{SocketFile, socket_file},
 };
 
 /// How long opening a connection may take.
@@ -21,6 +22,8 @@ pub(crate) const OPEN_DEADLINE: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(crate) struct Connection {
     stream: UnixStream,
+    /// The socket's file when it was opened. Whoever else listens on the path has made another one.
+    file: Option<SocketFile>,
 }
 
 /// Why an exchange broke.
@@ -41,8 +44,10 @@ enum Broken {
 impl Connection {
     /// Opens a connection, or says why not and what to do.
     pub(crate) async fn open(path: &Path) -> Result<Self, String> {
+        // before it is opened: one that is replaced at this moment looks old, which costs a connection and no more
+        let file = socket_file(path).ok();
         match timeout(OPEN_DEADLINE, UnixStream::connect(path)).await {
-            Ok(Ok(stream)) => Ok(Self { stream }),
+            Ok(Ok(stream)) => Ok(Self { stream, file }),
             Ok(Err(error)) => Err(format!(
                 "cannot connect to Sōzu's command socket {}: {error}{}",
                 path.display(),
@@ -54,6 +59,16 @@ impl Connection {
                 OPEN_DEADLINE.as_secs()
             )),
         }
+    }
+
+    /// For whoever says something else than exchanges on it.
+    pub(crate) fn into_stream(self) -> UnixStream {
+        self.stream
+    }
+
+    /// Whether nobody else listens on this path now. A file that was removed leads to nobody else.
+    pub(crate) fn leads_to(&self, path: &Path) -> bool {
+        socket_file(path).map_or(true, |now| Some(now) == self.file)
     }
 
     /// Whether nothing came since the last answer. An end or a byte that nobody asked for makes it useless.
@@ -183,7 +198,7 @@ mod tests {
 
     fn pair() -> (Connection, UnixStream) {
         let (stream, theirs) = UnixStream::pair().unwrap();
-        (Connection { stream }, theirs)
+        (Connection { stream, file: None }, theirs)
     }
 
     fn said(status: ResponseStatus, message: &str) -> Vec<u8> {

@@ -4,7 +4,8 @@
 use prost::Message;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-const HEADER: usize = size_of::<u64>();
+/// The size of a length.
+pub(crate) const HEADER: usize = size_of::<u64>();
 
 /// Why no frame could be read. After any of these the stream is useless.
 #[derive(Debug, thiserror::Error)]
@@ -49,19 +50,34 @@ pub(crate) async fn read(
             read => filled += read,
         }
     }
-    let size = u64::from_le_bytes(header);
-    // An empty message is no answer either: `Response` has required fields.
-    let payload = match size.checked_sub(HEADER as u64) {
-        None | Some(0) => return Err(FrameError::Length(size)),
-        Some(_) if size > limit as u64 => return Err(FrameError::TooLarge { size, limit }),
-        Some(payload) => payload,
-    };
+    let payload = payload_size(header, limit)?;
     let mut bytes = Vec::new();
-    reader.take(payload).read_to_end(&mut bytes).await?;
-    if (bytes.len() as u64) < payload {
+    reader.take(payload as u64).read_to_end(&mut bytes).await?;
+    if bytes.len() < payload {
         return Err(FrameError::HalfFrame);
     }
     Ok(bytes)
+}
+
+/// What follows the length of the first frame in these bytes, once all of it is there.
+pub(crate) fn first(bytes: &[u8], limit: usize) -> Result<Option<&[u8]>, FrameError> {
+    let Some((header, rest)) = bytes.split_first_chunk::<HEADER>() else {
+        return Ok(None);
+    };
+    Ok(rest.get(..payload_size(*header, limit)?))
+}
+
+/// How many bytes follow this length. An empty message is no answer either: `Response` has required fields.
+fn payload_size(header: [u8; HEADER], limit: usize) -> Result<usize, FrameError> {
+    let size = u64::from_le_bytes(header);
+    match usize::try_from(size)
+        .ok()
+        .and_then(|size| size.checked_sub(HEADER))
+    {
+        Some(payload) if payload > 0 && size <= limit as u64 => Ok(payload),
+        Some(payload) if payload > 0 => Err(FrameError::TooLarge { size, limit }),
+        _ => Err(FrameError::Length(size)),
+    }
 }
 
 #[cfg(test)]

@@ -2,6 +2,9 @@
 //!
 //! - [`Pool::exchange`] sends one request and gives the answer with all that Sōzu said before it.
 //! - [`Pool::bulk`] sends many as one `LoadState` file, [`Pool::saved_state`] reads what Sōzu holds.
+//! - [`Pool::workers`], [`Pool::listeners`], [`Pool::cluster`], [`Pool::clusters`] and [`Pool::certificates`] ask what
+//!   connectors ask most.
+//! - [`Pool::events`] hears what happens, and says when something may have been missed.
 //! - [`Pool::seen`] tells whether Sōzu answers, and which [`Life`] of it: another one may hold nothing of yours.
 //!
 //! Every exchange has a deadline, a connection that carried half of one is closed, and an error says what the caller
@@ -33,19 +36,24 @@ mod backoff;
 mod builder;
 mod bulk;
 mod connection;
+mod events;
 mod exchange_dir;
 mod frame;
 mod life;
 mod monitor;
 mod patience;
 mod pool;
+mod questions;
 mod saved;
+mod sozu_config;
 
 pub use answer::{Answer, BulkAnswer, ExchangeError, Refusal, SavedState};
 pub use builder::Builder;
+pub use events::{Events, Heard};
 pub use exchange_dir::{DirectoryLock, LockError, network_file_system};
 pub use life::Life;
 pub use pool::Pool;
+pub use sozu_config::SozuConfigError;
 
 /// Whether Sōzu answers.
 #[derive(Clone, Debug, PartialEq, Eq)]

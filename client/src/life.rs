@@ -28,7 +28,7 @@ struct Process {
 }
 
 /// The file of the command socket: device, inode, and when it was made.
-type SocketFile = (u64, u64, i64, i64);
+pub(crate) type SocketFile = (u64, u64, i64, i64);
 
 /// What could be learnt of who answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -126,7 +126,8 @@ fn text(now: &Observation) -> String {
     )
 }
 
-fn socket_file(path: &Path) -> io::Result<SocketFile> {
+/// The file that is at this path now.
+pub(crate) fn socket_file(path: &Path) -> io::Result<SocketFile> {
     let file = fs::metadata(path)?;
     Ok((file.dev(), file.ino(), file.mtime(), file.mtime_nsec()))
 }

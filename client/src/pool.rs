@@ -148,7 +148,7 @@ impl Pool {
     fn idle_connection(&self) -> Option<Connection> {
         loop {
             let connection = lock(&self.inner.shared.idle).pop()?;
-            if connection.is_quiet() {
+            if connection.is_quiet() && connection.leads_to(&self.builder().command_socket) {
                 return Some(connection);
             }
         }

@@ -6,7 +6,10 @@ use std::{
     time::Instant,
 };
 
-use sozu_command_lib::proto::command::{Request, WorkerRequest, request::RequestType};
+use sozu_command_lib::{
+    proto::command::{Request, WorkerRequest, request::RequestType},
+    state::{ConfigState, StateError},
+};
 
 use crate::{
     ExchangeError, Pool, SavedState,
@@ -47,6 +50,20 @@ impl Pool {
         let saved = read.await??;
         self.patience().remember(saved.requests.len());
         Ok(saved)
+    }
+}
+
+impl SavedState {
+    /// The same as Sōzu's own `ConfigState`, to compare and to change. What is opaque is missing in it.
+    ///
+    /// # Errors
+    /// A record that this version of `sozu-command-lib` does not take.
+    pub fn config_state(&self) -> Result<ConfigState, StateError> {
+        let mut state = ConfigState::new();
+        for request in &self.requests {
+            state.dispatch(request)?;
+        }
+        Ok(state)
     }
 }
 
@@ -108,14 +125,9 @@ fn written(words: &str) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
+    use std::{io::Write, time::Duration};
 
-    use sozu_command_lib::{
-        proto::command::{AddBackend, Cluster, SocketAddress},
-        state::ConfigState,
-    };
-
-    use std::time::Duration;
+    use sozu_command_lib::proto::command::{AddBackend, Cluster, SocketAddress};
 
     use super::*;
 
@@ -150,11 +162,7 @@ mod tests {
         let count = state.write_requests_to_file(&mut file).unwrap();
         let saved = read(file).unwrap();
         assert_eq!((saved.requests.len(), saved.opaque), (count, 0));
-        let mut again = ConfigState::new();
-        for request in &saved.requests {
-            again.dispatch(request).unwrap();
-        }
-        assert_eq!(again, state);
+        assert_eq!(saved.config_state().unwrap(), state);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::{
 
 use prost::Message;
 use sozu_command_lib::proto::command::{
-    Request, Response, ResponseContent, ResponseStatus, WorkerInfo, WorkerInfos,
+    Event, EventKind, Request, Response, ResponseContent, ResponseStatus, WorkerInfo, WorkerInfos,
     request::RequestType, response_content::ContentType,
 };
 use tokio::{
@@ -112,6 +112,10 @@ impl Call {
             .unwrap();
     }
 
+    pub async fn send(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).await.unwrap();
+    }
+
     /// Answers `OK` with these words, and serves the connection on.
     pub async fn answer(mut self, message: &str) {
         self.say(ResponseStatus::Ok, message).await;
@@ -141,6 +145,22 @@ pub fn frame(status: ResponseStatus, message: &str) -> Vec<u8> {
         status: status.into(),
         message: message.to_owned(),
         content: None,
+    })
+}
+
+/// What Sōzu says of an event; `who` is `main` or a worker's id.
+pub fn event(who: &str, kind: EventKind, cluster_id: Option<&str>) -> Vec<u8> {
+    let event = Event {
+        kind: kind.into(),
+        cluster_id: cluster_id.map(str::to_owned),
+        ..Event::default()
+    };
+    framed(&Response {
+        status: ResponseStatus::Processing.into(),
+        message: who.to_owned(),
+        content: Some(ResponseContent {
+            content_type: Some(ContentType::Event(event)),
+        }),
     })
 }
 
@@ -181,7 +201,7 @@ async fn serve(mut stream: UnixStream, again: mpsc::UnboundedSender<Call>, worke
     }
 }
 
-async fn read(stream: &mut UnixStream) -> Option<Request> {
+pub async fn read(stream: &mut UnixStream) -> Option<Request> {
     let length = stream.read_u64_le().await.ok()?;
     let mut payload = vec![0; usize::try_from(length).unwrap() - 8];
     stream.read_exact(&mut payload).await.ok()?;
