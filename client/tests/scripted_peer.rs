@@ -93,36 +93,6 @@ async fn neither_does_one_that_ran_out_of_time() {
 }
 
 #[tokio::test]
-async fn whatever_breaks_an_exchange_breaks_no_later_one() {
-    let ground = Ground::new();
-    let mut peer = Peer::listen(&ground.socket());
-    let pool = ground.builder(1).build();
-    let half = frame(ResponseStatus::Ok, "half")[..12].to_vec();
-    let broken = [
-        half,
-        vec![1, 2, 3],
-        vec![0; 8],
-        7_u64.to_le_bytes().to_vec(),
-        (1_u64 << 63).to_le_bytes().to_vec(),
-    ];
-    for bytes in broken {
-        let first = send(&pool, "first");
-        let mut call = peer.call().await;
-        call.stream.write_all(&bytes).await.unwrap();
-        drop(call);
-        let error = first.await.unwrap().unwrap_err();
-        assert!(
-            matches!(error, ExchangeError::Unknown(_)),
-            "{bytes:?}: {error}"
-        );
-
-        let second = send(&pool, "second");
-        peer.call().await.answer("fine").await;
-        assert_eq!(second.await.unwrap().unwrap(), "fine", "{bytes:?}");
-    }
-}
-
-#[tokio::test]
 async fn an_answer_too_many_reaches_nobody() {
     let ground = Ground::new();
     let mut peer = Peer::listen(&ground.socket());
