@@ -57,6 +57,7 @@ step cargo clippy --workspace --locked --features failpoints --test supervision_
 # with private items: a module's page is a map of its rooms, and links to them
 RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" step cargo doc --workspace --locked --no-deps --document-private-items
 step .peers/bin/cargo-deny --locked check bans licenses sources
+step cargo package -p sozu-socket --locked --no-verify --quiet --allow-dirty
 step imports
 step advisories
 if command -v shellcheck >/dev/null; then

@@ -82,13 +82,13 @@ fn pool(sozu: &RealSozu) -> Pool {
 async fn backends(pool: &Pool, cluster: &str) -> Option<Vec<String>> {
     let cluster = pool.cluster(cluster).await.ok()??;
     cluster.configuration.as_ref()?;
-    Some(
-        cluster
-            .backends
-            .into_iter()
-            .map(|backend| backend.backend_id)
-            .collect(),
-    )
+    let ids = cluster
+        .backends
+        .into_iter()
+        .map(|backend| backend.backend_id);
+    let mut ids: Vec<_> = ids.collect();
+    ids.sort();
+    Some(ids)
 }
 
 #[tokio::test]
@@ -116,9 +116,7 @@ async fn the_connector_follows_its_file_and_a_new_sozu() {
     let _connector = Example::start("connector", &sozu, &arguments);
     let two = Some(vec!["127.0.0.1:10".to_owned(), "127.0.0.1:9".to_owned()]);
     until("b.example has two backends", async || {
-        let mut ids = backends(&pool, "file-b.example").await;
-        ids.iter_mut().for_each(|ids| ids.sort());
-        ids == two
+        backends(&pool, "file-b.example").await == two
     })
     .await;
     assert_eq!(
