@@ -16,5 +16,6 @@ pub mod log;
 pub mod output;
 pub mod run;
 pub mod signals;
+pub mod sources;
 pub mod systemd;
 pub mod tree;

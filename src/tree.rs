@@ -1,12 +1,10 @@
 //! The tree of components, one line per child, and how the configuration becomes their settings.
 
-use std::{collections::HashMap, net::TcpListener, sync::Arc, time::Duration};
+use std::{collections::HashMap, net::TcpListener, sync::Arc};
 
 use actors::{
     admin_server,
-    fs_watcher::{self, Reading},
     http_server::{self, Truth},
-    messages::SourceName,
     metrics, metrics_scraper, socket_pool,
     state_keeper::{
         self,
@@ -21,10 +19,10 @@ use sozu_socket::{Builder, LockError, Sozu};
 use supervisors::{Spec, Supervisor};
 use tokio::sync::watch;
 
-use crate::config::{Config, tables};
-
-/// Reading a large database takes long, and so does a directory whose names do not resolve.
-const FIRST_READING_WITHIN: Duration = Duration::from_mins(10);
+use crate::{
+    config::{Config, tables},
+    sources::{self, FIRST_READING_WITHIN, Source},
+};
 
 /// The tree that the configuration asks for. Starts nothing. What is not configured is not there:
 /// without a source there is no keeper, no database and no exchange directory.
@@ -47,12 +45,15 @@ pub fn build(config: &Config, directories: Directories, listener: TcpListener) -
         let keeper = proxy.child(spec, keeper);
         root.group(proxy);
 
-        let mut sources = Supervisor::new("sources");
-        for (name, settings) in &config.routes {
-            let watcher = routes(name, settings).build(keeper.clone(), reported.clone());
-            sources.child(source("routes", name, "routes_watcher"), watcher);
+        let group = Supervisor::new("sources");
+        let deps = sources::Deps {
+            keeper: keeper.clone(),
+            report: reported.clone(),
+        };
+        for (component, source) in sources::of(config) {
+            source.start(&component, &group.children(), &deps);
         }
-        root.group(sources);
+        root.group(group);
         asked = Some((keeper, config.state_directory.clone()));
     } else {
         root.group(proxy);
@@ -87,11 +88,6 @@ fn critical(name: &'static str) -> Spec {
 /// Its crash loop parks it: it is restarted now and then, and the rest goes on.
 fn parking(name: &'static str) -> Spec {
     Spec::parking(name, name)
-}
-
-/// A source goes by its name in the configuration.
-fn source(table: &str, name: &str, kind: &'static str) -> Spec {
-    Spec::parking(format!("{table}.{name}"), kind).ready_within(FIRST_READING_WITHIN)
 }
 
 /// What a daemon has for itself alone.
@@ -131,7 +127,7 @@ impl Directories {
 }
 
 fn has_sources(config: &Config) -> bool {
-    !config.routes.is_empty()
+    !sources::of(config).is_empty()
 }
 
 fn pool(config: &Config) -> socket_pool::Config {
@@ -172,20 +168,12 @@ fn keeper(config: &Config, state_directory: Arc<StateDirectory>) -> state_keeper
             max_request_bytes: config.sozu.max_request_bytes,
             // A bus and what it may do come with the first kind of bus.
             policies: HashMap::new(),
-            sources: config
-                .routes
-                .keys()
-                .map(|name| SourceName::new(name))
+            sources: sources::of(config)
+                .values()
+                .map(Source::name)
+                .cloned()
                 .collect(),
         },
-    }
-}
-
-fn routes(name: &str, routes: &tables::Routes) -> fs_watcher::Config {
-    fs_watcher::Config {
-        source: SourceName::new(name),
-        directory: routes.directory.clone(),
-        reading: Reading::Routes,
     }
 }
 

@@ -12,6 +12,10 @@ pub(crate) trait Start: Send + Sync {
     fn start(&self, birth: Birth);
     /// Nothing more is delivered until the next life.
     fn cut_off(&self);
+    /// What it gets to end, where that is not its [`Spec`](crate::Spec)'s to say.
+    fn stop_within(&self) -> Option<Duration> {
+        None
+    }
 }
 
 /// What a life is given.
@@ -25,7 +29,7 @@ pub(crate) struct Birth {
 
 /// What a supervisor hears of its children.
 pub(crate) struct Event {
-    pub(crate) child: usize,
+    pub(crate) child: u64,
     pub(crate) life: u64,
     pub(crate) what: What,
 }
@@ -73,7 +77,7 @@ impl End {
 /// The way from a life to its supervisor.
 #[derive(Clone)]
 pub(crate) struct News {
-    pub(crate) child: usize,
+    pub(crate) child: u64,
     pub(crate) life: u64,
     pub(crate) events: mpsc::UnboundedSender<Event>,
 }

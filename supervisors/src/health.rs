@@ -17,7 +17,7 @@ use crate::Spec;
 /// What a component is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum State {
-    /// A life has begun and is not ready yet.
+    /// A life has begun and is not ready yet, or is about to begin.
     Starting,
     /// By its own word.
     Running,
@@ -29,7 +29,7 @@ pub enum State {
     Parked,
     /// Asked to stop.
     Stopping,
-    /// Not started yet, or stopped for good.
+    /// Stopped for good.
     Stopped,
 }
 
@@ -120,7 +120,8 @@ pub struct Component {
     pub error: Option<String>,
 }
 
-/// Reads the health of a whole tree, or of a group, from any thread. What is added to the tree later is seen too.
+/// Reads the health of a whole tree, or of a group, from any thread. What is added to the tree later is seen too,
+/// what was taken out of it is not.
 #[derive(Clone)]
 pub struct Health(Arc<Tree>);
 
@@ -177,6 +178,12 @@ impl Health {
         self.0.entries.send_modify(|entries| entries.push(entry));
     }
 
+    pub(crate) fn remove(&self, gone: &Entry) {
+        self.0
+            .entries
+            .send_modify(|entries| entries.retain(|entry| !entry.same(gone)));
+    }
+
     fn each(&self, what: &mut dyn FnMut(&Cell)) {
         // a copy: nothing else runs while the list is locked
         let entries = self.0.entries.borrow().clone();
@@ -191,6 +198,14 @@ impl Entry {
         match self {
             Self::Component(cell) => what(cell),
             Self::Group(health) => health.each(what),
+        }
+    }
+
+    fn same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Component(one), Self::Component(other)) => Arc::ptr_eq(one, other),
+            (Self::Group(one), Self::Group(other)) => Arc::ptr_eq(&one.0, &other.0),
+            _ => false,
         }
     }
 }
@@ -225,7 +240,7 @@ impl Cell {
             component: Component {
                 name: spec.name.clone(),
                 kind: spec.kind,
-                state: State::Stopped,
+                state: State::Starting,
                 critical: spec.critical,
                 restarts: BTreeMap::new(),
                 since: SystemTime::now(),
@@ -258,6 +273,20 @@ impl Cell {
             kept.heard = Instant::now();
             kept.component.enter(State::Starting, String::new());
         });
+    }
+
+    /// Waits for its first word, or for the end of its first life.
+    pub(crate) async fn first_word(&self) -> Result<(), String> {
+        let ended = |kept: &Kept| {
+            !kept.component.restarts.is_empty() || kept.component.state == State::Stopped
+        };
+        let mut news = self.0.subscribe();
+        let heard = news.wait_for(|kept| kept.ready || ended(kept)).await;
+        match heard {
+            Ok(kept) if ended(&kept) => Err(kept.component.error.clone().unwrap_or_default()),
+            // the sender is ours, so the news have no end
+            Ok(_) | Err(_) => Ok(()),
+        }
     }
 
     /// It gave a sign of life.

@@ -20,19 +20,22 @@
 //!   nor a slow start can stretch a crash loop out of its window.
 //! - **Children start in the order in which they were added**, without waiting for each other, and stop one after the other
 //!   in the reverse order, each within its own time. Who does not stop is aborted and named.
+//! - **Children may come and go** while the supervisor runs ([`Children`]): who is added starts as the last one, who is taken
+//!   away is stopped within its time, and nobody else notices.
 //! - **Nobody delays another.** All timers live in the supervisor's own `select!`. A child that computes or blocks belongs on
 //!   a thread of its own ([`Spec::own_thread`]): it cannot be aborted, but it is cut off and replaced.
 //! - **[`Health`]** can be read from any thread at any time, and shows the word of the present lives only.
 //!
-//! To read it in one sitting: `decide` (what to do after an end; pure), `tend` and `stop` (the loop), `bond` (what passes
-//! between a supervisor and a life), `life` (one life of one child), `mailbox` and `reference` (how a message gets there and
-//! its answer back), `report` and `health` (what is seen from outside).
+//! To read it in one sitting: `decide` (what to do after an end; pure), `children`, `tend` and `stop` (the loop),
+//! `bond` (what passes between a supervisor and a life), `life` (one life of one child), `mailbox` and `reference` (how a
+//! message gets there and its answer back), `report` and `health` (what is seen from outside).
 
 #[cfg(not(panic = "unwind"))]
 compile_error!("supervision catches panics: build with panic = \"unwind\"");
 
 mod backoff;
 mod bond;
+mod children;
 mod decide;
 mod health;
 mod life;
@@ -47,6 +50,7 @@ mod supervisor;
 mod tend;
 
 pub use backoff::Backoff;
+pub use children::Children;
 pub use decide::Limits;
 pub use health::{Component, Health, Reason, State};
 pub use reference::{AskError, Ref};

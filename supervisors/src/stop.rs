@@ -9,7 +9,7 @@ use crate::{
     State,
     bond::{End, Event, Outcome, What},
     health::Entry,
-    tend::{Phase, Tending},
+    tend::{Phase, Tending, Watched},
 };
 
 /// What a child gets to be gone when it is aborted. One that blocks its own thread does not go, and is left behind.
@@ -20,65 +20,51 @@ impl Tending<'_> {
     pub(crate) async fn stop(&mut self) -> Vec<String> {
         self.stops = true;
         let mut survivors = Vec::new();
-        for index in (0..self.watched.len()).rev() {
-            self.stop_one(index, &mut survivors).await;
+        let numbers: Vec<u64> = self.watched.keys().rev().copied().collect();
+        for number in numbers {
+            self.stop_one(number, &mut survivors).await;
         }
         survivors
     }
 
-    async fn stop_one(&mut self, index: usize, survivors: &mut Vec<String>) {
-        let child = self.child(index);
-        let name = &child.spec.name;
-        let alive = self.watched[index].phase.alive();
-        if alive && let Some(leash) = &self.watched[index].leash {
-            // before it is cut off, which may end it
-            let _ = leash.try_send(());
-        }
-        child.start.cut_off();
-        if alive {
-            if let Entry::Component(cell) = &child.entry {
-                cell.stopping();
-            }
-            if !self.gone(index, child.spec.stop_within, survivors).await {
-                warn!(
-                    component = name,
-                    within_seconds = child.spec.stop_within.as_secs_f64(),
-                    "The component did not stop in time and is aborted."
-                );
-                survivors.push(name.clone());
-                self.watched[index].leash = None;
-                self.gone(index, ABORT_WITHIN, survivors).await;
+    async fn stop_one(&mut self, number: u64, survivors: &mut Vec<String>) {
+        let Some(watched) = self.watched.get(&number) else {
+            return;
+        };
+        if watched.phase.alive() {
+            watched.ask_to_stop();
+            let within = watched.child.stop_within();
+            if !self.gone(number, within, survivors).await {
+                if let Some(watched) = self.watched.get_mut(&number) {
+                    watched.abort();
+                    survivors.push(watched.child.spec.name.clone());
+                }
+                self.gone(number, ABORT_WITHIN, survivors).await;
             }
         }
-        self.watched[index].phase = Phase::Over;
-        child
-            .entry
-            .each(&mut |cell| cell.between(State::Stopped, String::new()));
-        info!(component = name, "The component has stopped.");
+        if let Some(watched) = self.watched.get_mut(&number) {
+            watched.phase = Phase::Over;
+            watched.stopped();
+        }
     }
 
     /// Waits until a child is gone. Others that end meanwhile are not restarted any more.
-    async fn gone(&mut self, index: usize, within: Duration, survivors: &mut Vec<String>) -> bool {
+    async fn gone(&mut self, number: u64, within: Duration, survivors: &mut Vec<String>) -> bool {
         let until = Instant::now() + within;
-        while self.watched[index].phase.alive() {
+        while self.is_alive(number) {
             if let Some(Event {
                 child,
                 what: What::Over(outcome),
                 ..
             }) = self.next(Some(until)).await
             {
-                self.watched[child].phase = Phase::Over;
+                let Some(watched) = self.watched.get_mut(&child) else {
+                    continue;
+                };
+                watched.phase = Phase::Over;
                 match outcome {
                     Outcome::Stopped { survivors: below } => survivors.extend(below),
-                    Outcome::Ended(End { reason, error }) => {
-                        let component = &self.child(child).spec.name;
-                        warn!(
-                            component,
-                            reason = reason.name(),
-                            error,
-                            "The component ended while the tree stops."
-                        );
-                    }
+                    Outcome::Ended(end) => watched.ended_while_stopping(&end),
                     Outcome::Escalated { .. } | Outcome::Killed => {}
                 }
             } else if Instant::now() >= until {
@@ -86,5 +72,56 @@ impl Tending<'_> {
             }
         }
         true
+    }
+
+    fn is_alive(&self, number: u64) -> bool {
+        let watched = self.watched.get(&number);
+        watched.is_some_and(|watched| watched.phase.alive())
+    }
+}
+
+impl Watched {
+    /// Asks it to stop, and delivers nothing more to it.
+    pub(crate) fn ask_to_stop(&self) {
+        if let Some(leash) = &self.leash {
+            // before it is cut off, which may end it
+            let _ = leash.try_send(());
+        }
+        self.child.start.cut_off();
+        if let Entry::Component(cell) = &self.child.entry {
+            cell.stopping();
+        }
+    }
+
+    /// It did not stop in time.
+    pub(crate) fn abort(&mut self) {
+        warn!(
+            component = self.child.spec.name,
+            within_seconds = self.child.stop_within().as_secs_f64(),
+            "The component did not stop in time and is aborted."
+        );
+        self.leash = None;
+    }
+
+    pub(crate) fn ended_while_stopping(&self, End { reason, error }: &End) {
+        warn!(
+            component = self.child.spec.name,
+            reason = reason.name(),
+            error,
+            "The component ended while it was to stop."
+        );
+    }
+
+    /// It is gone for good.
+    pub(crate) fn stopped(&self) {
+        // one in backoff was not asked, and a message may wait for its next life
+        self.child.start.cut_off();
+        self.child
+            .entry
+            .each(&mut |cell| cell.between(State::Stopped, String::new()));
+        info!(
+            component = self.child.spec.name,
+            "The component has stopped."
+        );
     }
 }

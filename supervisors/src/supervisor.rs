@@ -1,22 +1,14 @@
 //! A supervisor as it is put together: children in their order, groups among them.
 
-use std::{
-    future::Future,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use actix::{Actor, Context};
-use tokio::sync::watch;
 
 use crate::{
-    Health, Limits, Ref, Reporter, Spec,
+    Children, Health, Limits, Ref, Reporter, Spec,
     bond::{Birth, Obituary, Outcome, Start},
-    health::{Cell, Entry},
-    life::ActorChild,
+    children::Listed,
+    health::Entry,
     stop,
     tend::{self, Order},
 };
@@ -25,7 +17,7 @@ use crate::{
 pub struct Supervisor {
     pub(crate) name: &'static str,
     pub(crate) limits: Limits,
-    pub(crate) children: Vec<Child>,
+    pub(crate) children: Children,
     pub(crate) health: Health,
     pub(crate) on_turn: Option<OnTurn>,
 }
@@ -39,14 +31,6 @@ pub enum Turn {
     Tends,
     /// It stops them: it was asked to, or one of them ended too often.
     Stops,
-}
-
-pub(crate) struct Child {
-    pub(crate) spec: Spec,
-    pub(crate) entry: Entry,
-    pub(crate) start: Box<dyn Start>,
-    /// Lives are counted over the restarts of the group too, so that no old one is taken for a new one.
-    lives: AtomicU64,
 }
 
 /// How a tree ended.
@@ -69,11 +53,12 @@ pub enum Exit {
 impl Supervisor {
     /// One with no children yet.
     pub fn new(name: &'static str) -> Self {
+        let health = Health::default();
         Self {
             name,
             limits: Limits::default(),
-            children: Vec::new(),
-            health: Health::default(),
+            children: Children::new(health.clone()),
+            health,
             on_turn: None,
         }
     }
@@ -92,41 +77,20 @@ impl Supervisor {
         A: Actor<Context = Context<A>>,
         F: Fn(Reporter) -> A + Send + Sync + 'static,
     {
-        let (slot, watched) = watch::channel(crate::reference::Slot::default());
-        let cell = Arc::new(Cell::new(&spec));
-        let entry = Entry::Component(Arc::clone(&cell));
-        let start = ActorChild {
-            spec: spec.clone(),
-            cell,
-            slot: Arc::new(slot),
-            factory: Arc::new(factory),
-        };
-        self.add(spec, entry, Box::new(start));
-        Ref::new(watched)
+        self.children.start(spec, factory)
     }
 
     /// Adds a group: a supervisor as a critical child. When it escalates, it is restarted as a whole.
     pub fn group(&mut self, group: Supervisor) {
-        // it bounds its stop by itself: one child after the other, each within its own time
-        let stop_within: Duration = group
-            .children
-            .iter()
-            .map(|child| child.spec.stop_within + stop::ABORT_WITHIN)
-            .sum();
-        let spec =
-            Spec::critical(group.name, "group").stop_within(stop_within + stop::ABORT_WITHIN);
+        let spec = Spec::critical(group.name, "group");
         let entry = Entry::Group(group.health.clone());
-        self.add(spec, entry, Box::new(Group(Arc::new(group))));
+        self.children
+            .add(spec, entry, Box::new(Group(Arc::new(group))));
     }
 
-    fn add(&mut self, spec: Spec, entry: Entry, start: Box<dyn Start>) {
-        self.health.add(entry.clone());
-        self.children.push(Child {
-            spec,
-            entry,
-            start,
-            lives: AtomicU64::new(0),
-        });
+    /// Its children, to be changed while it runs. They cannot be groups.
+    pub fn children(&self) -> Children {
+        self.children.clone()
     }
 
     /// The health of everything below, also of what is added later.
@@ -163,12 +127,6 @@ impl Supervisor {
     }
 }
 
-impl Child {
-    pub(crate) fn next_life(&self) -> u64 {
-        self.lives.fetch_add(1, Ordering::Relaxed) + 1
-    }
-}
-
 /// A supervisor as a child of another one.
 struct Group(Arc<Supervisor>);
 
@@ -194,8 +152,17 @@ impl Start for Group {
     }
 
     fn cut_off(&self) {
-        for child in &self.0.children {
+        for Listed { child, .. } in self.0.children.list() {
             child.start.cut_off();
         }
+    }
+
+    /// It bounds its stop by itself: one child after the other, each within its own time.
+    fn stop_within(&self) -> Option<Duration> {
+        let children = self.0.children.list();
+        let within = children
+            .iter()
+            .map(|listed| listed.child.stop_within() + stop::ABORT_WITHIN);
+        Some(within.sum::<Duration>() + stop::ABORT_WITHIN)
     }
 }

@@ -1,9 +1,15 @@
 //! The loop of a supervisor: hears its children, keeps their time, restarts them.
 
-use std::{future::Future, pin::pin, time::Duration};
+use std::{
+    collections::{BTreeMap, btree_map},
+    future::Future,
+    pin::pin,
+    sync::Arc,
+    time::Duration,
+};
 
 use tokio::{
-    sync::mpsc,
+    sync::{mpsc, watch},
     time::{Instant, sleep_until},
 };
 use tracing::{error, warn};
@@ -11,10 +17,12 @@ use tracing::{error, warn};
 use crate::{
     Reason, State, Supervisor,
     bond::{Birth, End, Event, News, Outcome, What},
+    children::{Child, Listed},
     decide::{History, Next, decide},
     health::Entry,
     pulse::Pulse,
-    supervisor::{Child, Turn},
+    stop::ABORT_WITHIN,
+    supervisor::Turn,
 };
 
 /// The loop turns at least this often, so that its silence means something.
@@ -29,10 +37,9 @@ pub(crate) enum Order {
 /// Starts the children and looks after them until ordered otherwise.
 pub(crate) async fn tend(supervisor: &Supervisor, order: impl Future<Output = Order>) -> Outcome {
     let mut tending = Tending::new(supervisor);
+    let mut children = supervisor.children.follow();
     let mut order = pin!(order);
-    for index in 0..supervisor.children.len() {
-        tending.start(index);
-    }
+    tending.follow(&children.borrow_and_update());
     loop {
         let due = tending.due();
         let event = tokio::select! {
@@ -41,6 +48,11 @@ pub(crate) async fn tend(supervisor: &Supervisor, order: impl Future<Output = Or
                 Order::Stop => Outcome::Stopped { survivors: tending.stop().await },
                 Order::Kill => Outcome::Killed,
             },
+            // the list lives as long as the supervisor
+            Ok(()) = children.changed() => {
+                tending.follow(&children.borrow_and_update());
+                continue;
+            }
             event = tending.next(due) => event,
         };
         let escalation = match event {
@@ -56,7 +68,8 @@ pub(crate) async fn tend(supervisor: &Supervisor, order: impl Future<Output = Or
 
 pub(crate) struct Tending<'a> {
     supervisor: &'a Supervisor,
-    pub(crate) watched: Vec<Watched>,
+    /// By the child's number, which is the order of the start.
+    pub(crate) watched: BTreeMap<u64, Watched>,
     pub(crate) stops: bool,
     began: Instant,
     /// Kept here too, so that `news` never ends.
@@ -66,6 +79,8 @@ pub(crate) struct Tending<'a> {
 
 /// What the supervisor knows of one child.
 pub(crate) struct Watched {
+    pub(crate) child: Arc<Child>,
+    _tended: watch::Receiver<()>,
     life: u64,
     pub(crate) phase: Phase,
     /// See [`Birth::leash`].
@@ -96,6 +111,11 @@ pub(crate) enum Phase {
     Waiting {
         until: Instant,
     },
+    /// It was let go, and ends for good: asked to until then, or aborted already.
+    Leaving {
+        until: Instant,
+        aborted: bool,
+    },
     Over,
 }
 
@@ -104,7 +124,7 @@ impl Phase {
         match self {
             Self::Starting { ready_by } => Some(*ready_by),
             Self::Condemned { gone_by, .. } => Some(*gone_by),
-            Self::Waiting { until } => Some(*until),
+            Self::Waiting { until } | Self::Leaving { until, .. } => Some(*until),
             Self::Ready { pulse, .. } => Some(pulse.due()),
             Self::Over => None,
         }
@@ -115,36 +135,80 @@ impl Phase {
     }
 }
 
-impl<'a> Tending<'a> {
-    fn new(supervisor: &'a Supervisor) -> Self {
-        let (events, news) = mpsc::unbounded_channel();
-        let began = Instant::now();
-        let watched = supervisor.children.iter().map(|_| Watched {
+impl Watched {
+    fn new(child: Arc<Child>) -> Self {
+        let now = Instant::now();
+        Self {
+            _tended: child.tended(),
+            child,
             life: 0,
             phase: Phase::Over,
             leash: None,
             questions: None,
-            began,
+            began: now,
             history: History::default(),
-            loop_began: began,
-        });
+            loop_began: now,
+        }
+    }
+
+    /// Aborts a life that is not what it should be; it is waited for until it is gone.
+    fn condemn(&mut self, end: End, ready_for: Duration, now: Instant) {
+        self.child.start.cut_off();
+        self.child
+            .entry
+            .each(&mut |cell| cell.between(State::Stopping, end.error.clone()));
+        self.leash = None;
+        self.phase = Phase::Condemned {
+            end,
+            ready_for,
+            gone_by: now + self.child.stop_within(),
+        };
+    }
+
+    /// It was aborted, and blocks its thread.
+    fn leave_behind(&self) {
+        let component = &self.child.spec.name;
+        warn!(
+            component,
+            "The component blocks its thread and is left behind."
+        );
+        if let Entry::Component(cell) = &self.child.entry {
+            cell.left_behind(self.life);
+        }
+    }
+}
+
+impl<'a> Tending<'a> {
+    fn new(supervisor: &'a Supervisor) -> Self {
+        let (events, news) = mpsc::unbounded_channel();
         Self {
             supervisor,
-            watched: watched.collect(),
+            watched: BTreeMap::new(),
             stops: false,
-            began,
+            began: Instant::now(),
             events,
             news,
         }
     }
 
-    pub(crate) fn child(&self, index: usize) -> &'a Child {
-        &self.supervisor.children[index]
+    /// Starts who is new in the list, and stops who leaves it.
+    fn follow(&mut self, children: &[Listed]) {
+        for Listed { child, leaves } in children {
+            let number = child.number;
+            if *leaves {
+                self.dismiss(number);
+            } else if let btree_map::Entry::Vacant(place) = self.watched.entry(number) {
+                place.insert(Watched::new(Arc::clone(child)));
+                self.start(number);
+            }
+        }
     }
 
-    fn start(&mut self, index: usize) {
-        let child = self.child(index);
-        let watched = &mut self.watched[index];
+    fn start(&mut self, number: u64) {
+        let Some(watched) = self.watched.get_mut(&number) else {
+            return;
+        };
+        let child = &watched.child;
         let (leash, held) = mpsc::channel(1);
         watched.life = child.next_life();
         watched.leash = Some(leash);
@@ -156,7 +220,7 @@ impl<'a> Tending<'a> {
         };
         child.start.start(Birth {
             news: News {
-                child: index,
+                child: number,
                 life: watched.life,
                 events: self.events.clone(),
             },
@@ -180,13 +244,12 @@ impl<'a> Tending<'a> {
             () = sleep_until(wake) => None,
         };
         let event = event?;
-        if event.life == self.watched[event.child].life {
+        let watched = self.watched.get(&event.child)?;
+        if event.life == watched.life {
             return Some(event);
         }
         // of a life that was given up
-        if let (What::Over(_), Entry::Component(cell)) =
-            (event.what, &self.child(event.child).entry)
-        {
+        if let (What::Over(_), Entry::Component(cell)) = (event.what, &watched.child.entry) {
             cell.gone(event.life);
         }
         None
@@ -195,16 +258,16 @@ impl<'a> Tending<'a> {
     /// When the first child's time is over.
     fn due(&self) -> Option<Instant> {
         self.watched
-            .iter()
+            .values()
             .filter_map(|watched| watched.phase.due())
             .min()
     }
 
     fn on(&mut self, event: Event) -> Option<Outcome> {
-        let index = event.child;
+        let number = event.child;
         let now = Instant::now();
-        let child = self.child(index);
-        let watched = &mut self.watched[index];
+        let watched = self.watched.get_mut(&number)?;
+        let child = &watched.child;
         match (event.what, &mut watched.phase) {
             (What::Ready, Phase::Starting { .. }) => {
                 watched.phase = Phase::Ready {
@@ -222,37 +285,41 @@ impl<'a> Tending<'a> {
             }
             (What::Over(_), Phase::Condemned { end, ready_for, .. }) => {
                 let (end, ready_for) = (end.clone(), *ready_for);
-                self.ended(index, end, None, ready_for)
+                self.ended(number, end, None, ready_for)
             }
             (What::Over(outcome), Phase::Starting { .. }) => {
-                self.over(index, outcome, Duration::ZERO)
+                self.over(number, outcome, Duration::ZERO)
             }
             (What::Over(outcome), Phase::Ready { since, .. }) => {
                 let ready_for = now - *since;
-                self.over(index, outcome, ready_for)
+                self.over(number, outcome, ready_for)
+            }
+            (What::Over(outcome), Phase::Leaving { .. }) => {
+                self.left(number, Some(outcome));
+                None
             }
             (What::Ready | What::Beat, _)
             | (What::Over(_), Phase::Waiting { .. } | Phase::Over) => None,
         }
     }
 
-    fn over(&mut self, index: usize, outcome: Outcome, ready_for: Duration) -> Option<Outcome> {
+    fn over(&mut self, number: u64, outcome: Outcome, ready_for: Duration) -> Option<Outcome> {
         match outcome {
-            Outcome::Ended(end) => self.ended(index, end, None, ready_for),
+            Outcome::Ended(end) => self.ended(number, end, None, ready_for),
             // a group was sound until its crash loop began, so that loops of loops are seen as one
             Outcome::Escalated {
                 component,
                 error,
                 sound,
             } => self.ended(
-                index,
+                number,
                 End::new(Reason::Error, error),
                 Some(component),
                 sound,
             ),
             Outcome::Stopped { .. } | Outcome::Killed => {
                 let end = End::new(Reason::Stopped, "it stopped without being asked");
-                self.ended(index, end, None, ready_for)
+                self.ended(number, end, None, ready_for)
             }
         }
     }
@@ -260,94 +327,111 @@ impl<'a> Tending<'a> {
     /// Does what is due.
     fn on_time(&mut self) -> Option<Outcome> {
         let now = Instant::now();
-        for index in 0..self.watched.len() {
-            let watched = &mut self.watched[index];
-            if watched.phase.due().is_none_or(|due| now < due) {
-                continue;
+        let is_due = |watched: &Watched| watched.phase.due().is_some_and(|due| now >= due);
+        let due = self.watched.iter().filter(|(_, watched)| is_due(watched));
+        let due: Vec<u64> = due.map(|(number, _)| *number).collect();
+        due.into_iter()
+            .find_map(|number| self.on_time_of(number, now))
+    }
+
+    /// Does what is due of this child.
+    fn on_time_of(&mut self, number: u64, now: Instant) -> Option<Outcome> {
+        let watched = self.watched.get_mut(&number)?;
+        let child = &watched.child;
+        match &mut watched.phase {
+            Phase::Starting { .. } => {
+                let error = format!("it was not ready within {:?}", child.spec.ready_within);
+                let end = End::new(Reason::NotReady, error);
+                watched.condemn(end, Duration::ZERO, now);
             }
-            let spec = &self.supervisor.children[index].spec;
-            let escalation = match &mut watched.phase {
-                Phase::Starting { .. } => {
-                    let error = format!("it was not ready within {:?}", spec.ready_within);
-                    let gone_by = now + spec.stop_within;
-                    let end = End::new(Reason::NotReady, error);
-                    self.condemn(index, end, Duration::ZERO, gone_by);
-                    None
-                }
-                Phase::Condemned { end, ready_for, .. } => {
-                    let (end, ready_for, component) = (end.clone(), *ready_for, &spec.name);
-                    warn!(
-                        component,
-                        "The component blocks its thread and is left behind."
-                    );
-                    if let Entry::Component(cell) = &self.supervisor.children[index].entry {
-                        cell.left_behind(watched.life);
-                    }
-                    self.ended(index, end, None, ready_for)
-                }
-                Phase::Waiting { .. } => {
-                    self.start(index);
-                    None
-                }
-                Phase::Ready { since, pulse } => {
-                    if pulse.ask(now) {
-                        if let Some(questions) = &watched.questions {
-                            // full: it has not even heard the last one
-                            let _ = questions.try_send(());
-                        }
-                    } else {
-                        // sound until it was last heard, or one that hangs at once would never be seen as a loop
-                        let ready_for = pulse.heard() - *since;
-                        let error = format!("it gave no sign of life for {:?}", spec.silent_within);
-                        let gone_by = now + spec.stop_within;
-                        let end = End::new(Reason::Unresponsive, error);
-                        self.condemn(index, end, ready_for, gone_by);
-                    }
-                    None
-                }
-                Phase::Over => None,
-            };
-            if escalation.is_some() {
-                return escalation;
+            Phase::Condemned { end, ready_for, .. } => {
+                let (end, ready_for) = (end.clone(), *ready_for);
+                watched.leave_behind();
+                return self.ended(number, end, None, ready_for);
             }
+            Phase::Waiting { .. } => self.start(number),
+            Phase::Ready { since, pulse } => {
+                if pulse.ask(now) {
+                    if let Some(questions) = &watched.questions {
+                        // full: it has not even heard the last one
+                        let _ = questions.try_send(());
+                    }
+                } else {
+                    // sound until it was last heard, or one that hangs at once would never be seen as a loop
+                    let ready_for = pulse.heard() - *since;
+                    let silent = child.spec.silent_within;
+                    let error = format!("it gave no sign of life for {silent:?}");
+                    watched.condemn(End::new(Reason::Unresponsive, error), ready_for, now);
+                }
+            }
+            Phase::Leaving { aborted: false, .. } => {
+                watched.abort();
+                watched.phase = Phase::Leaving {
+                    until: now + ABORT_WITHIN,
+                    aborted: true,
+                };
+            }
+            Phase::Leaving { aborted: true, .. } => {
+                watched.leave_behind();
+                self.left(number, None);
+            }
+            Phase::Over => {}
         }
         None
     }
 
-    /// Aborts a life that is not what it should be, and waits until it is gone.
-    fn condemn(&mut self, index: usize, end: End, ready_for: Duration, gone_by: Instant) {
-        let child = self.child(index);
-        child.start.cut_off();
-        child
-            .entry
-            .each(&mut |cell| cell.between(State::Stopping, end.error.clone()));
-        let watched = &mut self.watched[index];
-        watched.leash = None;
-        watched.phase = Phase::Condemned {
-            end,
-            ready_for,
-            gone_by,
+    /// Lets a child go for good.
+    fn dismiss(&mut self, number: u64) {
+        let Some(watched) = self.watched.get_mut(&number) else {
+            return;
         };
+        match watched.phase {
+            Phase::Leaving { .. } => {}
+            Phase::Waiting { .. } | Phase::Over => self.left(number, None),
+            Phase::Condemned { gone_by, .. } => {
+                watched.phase = Phase::Leaving {
+                    until: gone_by,
+                    aborted: true,
+                };
+            }
+            Phase::Starting { .. } | Phase::Ready { .. } => {
+                watched.ask_to_stop();
+                watched.phase = Phase::Leaving {
+                    until: Instant::now() + watched.child.stop_within(),
+                    aborted: false,
+                };
+            }
+        }
+    }
+
+    /// A child that was let go is gone.
+    fn left(&mut self, number: u64, outcome: Option<Outcome>) {
+        if let Some(watched) = self.watched.remove(&number) {
+            if let Some(Outcome::Ended(end)) = outcome {
+                watched.ended_while_stopping(&end);
+            }
+            watched.stopped();
+        }
     }
 
     /// After the end of a life. `component` is who brought it about, if it was not the child itself.
     fn ended(
         &mut self,
-        index: usize,
+        number: u64,
         end: End,
         component: Option<String>,
         ready_for: Duration,
     ) -> Option<Outcome> {
         let now = Instant::now();
-        let child = self.child(index);
+        let limits = &self.supervisor.limits;
+        let watched = self.watched.get_mut(&number)?;
+        let child = &watched.child;
         child.start.cut_off();
         if let Entry::Component(cell) = &child.entry {
             cell.count(end.reason, end.error.clone());
         }
-        let watched = &mut self.watched[index];
         watched.leash = None;
         let history = std::mem::take(&mut watched.history);
-        let limits = &self.supervisor.limits;
         let (history, next) = decide(
             limits,
             child.spec.critical,

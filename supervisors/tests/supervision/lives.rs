@@ -153,7 +153,7 @@ fn a_life_is_ready_by_its_first_word_and_says_more_later() {
             Puppet::new(reporter, 1)
         });
         let health = root.health();
-        assert_eq!(health.components()[0].state, State::Stopped);
+        assert_eq!(health.components()[0].state, State::Starting);
         let tree = Tree::run(root);
         tree.until_state("puppet", State::Running).await;
         puppet.ask(Do::Degrade, LONG).await.unwrap();

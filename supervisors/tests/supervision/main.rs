@@ -8,6 +8,7 @@
 )]
 
 mod asking;
+mod children;
 mod lives;
 mod matrix;
 mod policy;
