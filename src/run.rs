@@ -84,17 +84,15 @@ fn start(config: &Config) -> Result<Exit, StartError> {
     );
     let system = actix::System::new();
     let ended = system.block_on(async move {
-        let state = directories.state();
+        let done = directories.done();
         let mut tree = tree::build(config, directories, listener);
         if let Some(systemd) = Notifier::from_environment() {
             let health = tree.health();
             tree.on_turn(move |turn| systemd.turn(turn, &health));
         }
         let ended = tree.run(stopped(stop)).await;
-        if let Some(state) = state
-            && timeout(CLOSES_WITHIN, state.closed()).await.is_err()
-        {
-            warn!("The database was not closed in time: its file is not complete without the -wal file beside it.");
+        if timeout(CLOSES_WITHIN, done).await.is_err() {
+            warn!("The last work on files did not end in time: the database is not complete without the -wal file beside it, and a file may be left in the exchange directory until the next start.");
         }
         ended
     });

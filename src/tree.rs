@@ -120,9 +120,16 @@ impl Directories {
         Ok(Self { state, pool })
     }
 
-    /// The state directory, where there is a source.
-    pub fn state(&self) -> Option<Arc<StateDirectory>> {
-        self.state.clone()
+    /// Waits, at the end, for the threads that outlive their actors: until the database is closed and no file is left
+    /// in the exchange directory.
+    pub fn done(&self) -> impl Future<Output = ()> + use<> {
+        let (state, pool) = (self.state.clone(), self.pool.pool.clone());
+        async move {
+            if let Some(state) = state {
+                state.closed().await;
+            }
+            pool.file_work_done().await;
+        }
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
+use tokio::sync::watch;
+
 use crate::{DirectoryLock, LockError, Pool, exchange_dir};
 
 /// What a deadline of ours has beyond Sōzu's own, so that Sōzu speaks first.
@@ -36,6 +38,8 @@ pub struct Builder {
     pub exchange_directory_in_sozu: Option<PathBuf>,
     /// Held by all pools of this builder and its clones together, which so may follow each other.
     pub(crate) exchange_lock: Arc<DirectoryLock>,
+    /// Each work on files that is under way, of any pool of this builder, has a receiver.
+    pub(crate) file_work: watch::Sender<()>,
 }
 
 impl Builder {
@@ -50,6 +54,7 @@ impl Builder {
             exchange_directory: None,
             exchange_directory_in_sozu: None,
             exchange_lock: Arc::default(),
+            file_work: watch::Sender::new(()),
         }
     }
 
@@ -105,6 +110,13 @@ impl Builder {
             Some(path) => exchange_dir::lock_early(path, &self.exchange_lock),
             None => Ok(()),
         }
+    }
+
+    /// Waits until no pool of this builder and its clones works on a file any more, so that none is left in the exchange
+    /// directory: for a program that is about to end. Work that nobody waits for, since its future was dropped, goes on in
+    /// a thread of its own until it has removed its file.
+    pub async fn file_work_done(&self) {
+        self.file_work.closed().await;
     }
 
     /// Makes the pool. Nothing is opened and no file is touched yet: connections are opened when needed, and a

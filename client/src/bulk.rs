@@ -7,7 +7,7 @@ use sozu_command_lib::proto::command::{Request, Response, WorkerRequest, request
 use crate::{
     Answer, BulkAnswer, ExchangeError, Pool,
     exchange_dir::{ExchangeDirectory, ExchangeFile, Purpose},
-    pool::{blocking, not_sent},
+    pool::not_sent,
 };
 
 impl Pool {
@@ -24,7 +24,9 @@ impl Pool {
         let entries = requests.len();
         let limit = self.builder().max_request_bytes;
         let directory = self.exchange_directory();
-        let file = blocking(move || written(&directory, requests, limit)).await??;
+        let file = self
+            .file_work(move || written(&directory, requests, limit))
+            .await??;
 
         let _patience = self.patience().while_busy_with(entries);
         let request = RequestType::LoadState(file.path_in_sozu.clone()).into();
@@ -32,7 +34,7 @@ impl Pool {
             .send(&request, self.builder().bulk_deadline(entries))
             .await;
         // whether or not its name could be removed, what Sōzu said stands
-        let _ = blocking(move || drop(file)).await;
+        let _ = self.file_work(move || drop(file)).await;
 
         let answer = result.map_err(sozu_cannot_open)?;
         Ok(BulkAnswer {

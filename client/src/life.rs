@@ -6,6 +6,8 @@
 
 use std::{collections::BTreeMap, fs, io, os::unix::fs::MetadataExt, path::Path, sync::Arc};
 
+use nix::errno::Errno;
+
 /// One life of Sōzu's main process.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Life {
@@ -49,21 +51,29 @@ pub(crate) struct Seen {
 
 impl Seen {
     /// The life of this observation: the one before if it goes on, else a new one. Reads `/proc`: blocking.
+    ///
+    /// # Errors
+    /// If this process could not look, for want of file descriptors or memory: nothing follows from that.
     pub(crate) fn next(
         previous: Option<&Seen>,
         command_socket: &Path,
         workers: &BTreeMap<u32, i32>,
-    ) -> Self {
+    ) -> io::Result<Self> {
+        let boot = looked(fs::read_to_string("/proc/sys/kernel/random/boot_id"))?;
         let now = Observation {
-            boot: fs::read_to_string("/proc/sys/kernel/random/boot_id")
-                .map_or_else(|_| "unknown".to_owned(), |id| id.trim().to_owned()),
-            socket: socket_file(command_socket).ok(),
+            boot: boot.map_or_else(|| "unknown".to_owned(), |id| id.trim().to_owned()),
+            socket: looked(socket_file(command_socket))?,
             workers: workers.clone(),
-            main: main_process(workers),
+            main: main_process(workers)?,
         };
-        decide(previous, now, |process| {
-            start_time(process.pid).is_some_and(|start| start == process.start)
-        })
+        let known = previous.and_then(|seen| seen.observation.main);
+        let start = match known {
+            Some(main) => start_time(main.pid)?,
+            None => None,
+        };
+        Ok(decide(previous, now, |process| {
+            start == Some(process.start)
+        }))
     }
 }
 
@@ -135,13 +145,31 @@ pub(crate) fn socket_file(path: &Path) -> io::Result<SocketFile> {
 /// The parent of the workers, if `/proc` shows that they are the workers that Sōzu speaks of.
 ///
 /// After a hot upgrade workers of the old main process may still drain, with another parent: the youngest counts.
-fn main_process(workers: &BTreeMap<u32, i32>) -> Option<Process> {
-    workers
-        .iter()
-        .filter(|(id, pid)| is_worker(&arguments(**pid), **id))
-        .filter_map(|(_, pid)| parent(*pid))
-        .filter(|main| is_main(&arguments(main.pid)))
-        .max_by_key(|main| main.start)
+fn main_process(workers: &BTreeMap<u32, i32>) -> io::Result<Option<Process>> {
+    let mut youngest: Option<Process> = None;
+    for (id, pid) in workers {
+        if !is_worker(&arguments(*pid)?, *id) {
+            continue;
+        }
+        let Some(main) = parent(*pid)? else { continue };
+        let older = youngest.is_some_and(|found| found.start >= main.start);
+        if !older && is_main(&arguments(main.pid)?) {
+            youngest = Some(main);
+        }
+    }
+    Ok(youngest)
+}
+
+/// What was seen, or nothing where there is nothing to be seen. An error only if this process cannot look at all.
+fn looked<T>(seen: io::Result<T>) -> io::Result<Option<T>> {
+    const SHORTAGES: [Errno; 3] = [Errno::EMFILE, Errno::ENFILE, Errno::ENOMEM];
+    match seen {
+        Ok(seen) => Ok(Some(seen)),
+        Err(error) => match error.raw_os_error().map(Errno::from_raw) {
+            Some(errno) if SHORTAGES.contains(&errno) => Err(error),
+            _ => Ok(None),
+        },
+    }
 }
 
 /// `sozu worker --id 0 …` (sozu 2.3.3, `worker.rs`). Another process has that pid if Sōzu counts in its own namespace.
@@ -160,28 +188,29 @@ fn is_main(arguments: &[String]) -> bool {
         .any(|argument| argument == "start" || argument == "main")
 }
 
-fn arguments(pid: i32) -> Vec<String> {
-    let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-    line.split(|byte| *byte == 0)
+fn arguments(pid: i32) -> io::Result<Vec<String>> {
+    let line = looked(fs::read(format!("/proc/{pid}/cmdline")))?.unwrap_or_default();
+    Ok(line
+        .split(|byte| *byte == 0)
         .map(|argument| String::from_utf8_lossy(argument).into_owned())
-        .collect()
+        .collect())
 }
 
-fn parent(pid: i32) -> Option<Process> {
-    let (parent, _) = stat(pid)?;
-    Some(Process {
-        pid: parent,
-        start: start_time(parent)?,
-    })
+fn parent(pid: i32) -> io::Result<Option<Process>> {
+    let Some((pid, _)) = stat(pid)? else {
+        return Ok(None);
+    };
+    Ok(start_time(pid)?.map(|start| Process { pid, start }))
 }
 
-fn start_time(pid: i32) -> Option<u64> {
-    stat(pid).map(|(_, start)| start)
+fn start_time(pid: i32) -> io::Result<Option<u64>> {
+    Ok(stat(pid)?.map(|(_, start)| start))
 }
 
 /// Parent and start time of a process that is not dead, from `/proc/PID/stat` (proc(5)).
-fn stat(pid: i32) -> Option<(i32, u64)> {
-    parse_stat(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+fn stat(pid: i32) -> io::Result<Option<(i32, u64)>> {
+    let line = looked(fs::read_to_string(format!("/proc/{pid}/stat")))?;
+    Ok(line.and_then(|line| parse_stat(&line)))
 }
 
 fn parse_stat(line: &str) -> Option<(i32, u64)> {
@@ -326,7 +355,16 @@ mod tests {
         assert!(is_main(&line("sozu start -c sozu.toml")) && is_main(&line("sozu main --fd 3")));
         assert!(!is_main(&line("/sbin/init")));
         let us = i32::try_from(std::process::id()).unwrap();
-        assert_eq!(main_process(&BTreeMap::from([(0, us)])), None);
-        assert!(parent(us).is_some());
+        assert_eq!(main_process(&BTreeMap::from([(0, us)])).unwrap(), None);
+        assert!(parent(us).unwrap().is_some());
+    }
+
+    #[test]
+    fn only_a_shortage_of_ours_keeps_us_from_looking() {
+        let error = |errno: Errno| looked::<()>(Err(errno.into()));
+        assert_eq!(looked(Ok(1)).unwrap(), Some(1));
+        assert_eq!(error(Errno::ENOENT).unwrap(), None);
+        assert_eq!(error(Errno::EACCES).unwrap(), None);
+        assert!(error(Errno::EMFILE).is_err());
     }
 }

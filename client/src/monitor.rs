@@ -45,6 +45,7 @@ async fn stay(
     seen: &mut Option<Seen>,
     backoff: &mut Backoff,
 ) -> String {
+    let mut looked = false;
     loop {
         let workers;
         (workers, connection) = match ask(connection, shared).await {
@@ -54,12 +55,16 @@ async fn stay(
         let socket = shared.builder.command_socket.clone();
         let before = seen.clone();
         let next = spawn_blocking(move || Seen::next(before.as_ref(), &socket, &workers));
-        match next.await {
-            Ok(next) => {
+        let next = next.await.unwrap_or_else(|error| Err(error.into()));
+        match (next, seen.as_ref()) {
+            (Ok(next), _) => {
                 here(shared, &next);
                 *seen = Some(next);
+                looked = true;
             }
-            Err(error) => return format!("finding out which Sōzu answers failed: {error}"),
+            // the connection has not ended since: whoever answered on it still does
+            (Err(_), Some(before)) if looked => here(shared, before),
+            (Err(error), _) => return format!("finding out which Sōzu answers failed: {error}"),
         }
         *backoff = Backoff::new();
         if let Ok(why) = timeout(INTERVAL, connection.ended()).await {

@@ -144,6 +144,19 @@ impl Pool {
         Arc::clone(&self.inner.exchange_directory)
     }
 
+    /// Work on files, away from the runtime's threads. It ends early only when the runtime does.
+    pub(crate) async fn file_work<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, ExchangeError> {
+        let under_way = self.builder().file_work.subscribe();
+        // behind the result: a file that nobody takes any more is removed before the work counts as done
+        let (done, _) = spawn_blocking(move || (work(), under_way))
+            .await
+            .map_err(|error| not_sent(format!("work on a file ended early: {error}")))?;
+        Ok(done)
+    }
+
     /// The connection used last that is still of use. The others are closed.
     fn idle_connection(&self) -> Option<Connection> {
         loop {
@@ -207,13 +220,4 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 pub(crate) fn not_sent(why: impl fmt::Display) -> ExchangeError {
     ExchangeError::NotSent(why.to_string())
-}
-
-/// Work on files, away from the runtime's threads. It ends early only when the runtime does.
-pub(crate) async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, ExchangeError> {
-    spawn_blocking(work)
-        .await
-        .map_err(|error| not_sent(format!("work on a file ended early: {error}")))
 }

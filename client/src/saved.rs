@@ -15,7 +15,7 @@ use crate::{
     ExchangeError, Pool, SavedState,
     bulk::sozu_cannot_open,
     exchange_dir::{ExchangeFile, Purpose},
-    pool::{blocking, not_sent},
+    pool::not_sent,
 };
 
 impl Pool {
@@ -26,7 +26,9 @@ impl Pool {
     /// Sōzu, and `Unknown` if what was read is not what Sōzu says that it wrote. It never changes Sōzu's state.
     pub async fn saved_state(&self) -> Result<SavedState, ExchangeError> {
         let directory = self.exchange_directory();
-        let made = blocking(move || directory.create(Purpose::Save).map_err(not_sent)).await??;
+        let made = self
+            .file_work(move || directory.create(Purpose::Save).map_err(not_sent))
+            .await??;
         let ExchangeFile {
             file,
             path_in_sozu,
@@ -38,7 +40,7 @@ impl Pool {
         let asked = Instant::now();
         let result = self.send(&request, self.builder().save_deadline()).await;
         let took = asked.elapsed();
-        let read = blocking(move || {
+        let read = self.file_work(move || {
             drop(link);
             let said = result.map_err(sozu_cannot_open)?;
             let mut saved = read(file).map_err(|error| {

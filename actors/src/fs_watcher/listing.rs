@@ -8,6 +8,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use nix::errno::Errno;
+
 /// What is in a directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Names {
@@ -32,6 +34,13 @@ pub(super) enum ListError {
         path: PathBuf,
         error: std::io::Error,
     },
+    #[error(
+        "the directory {path} cannot be listed: {error}; raise the limit on open files (LimitNOFILE= in the unit)"
+    )]
+    TooManyFiles {
+        path: PathBuf,
+        error: std::io::Error,
+    },
     #[error("the directory {path} cannot be listed completely: {error}; mend the file system")]
     Io {
         path: PathBuf,
@@ -45,6 +54,10 @@ pub(super) enum ListError {
 pub(super) fn list(directory: &Path) -> Result<Names, ListError> {
     let list_error = |error: std::io::Error| {
         let path = directory.to_path_buf();
+        let errno = error.raw_os_error().map(Errno::from_raw);
+        if let Some(Errno::EMFILE | Errno::ENFILE) = errno {
+            return ListError::TooManyFiles { path, error };
+        }
         match error.kind() {
             ErrorKind::NotFound => ListError::Missing(path),
             ErrorKind::NotADirectory => ListError::NotADirectory(path),

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use nix::unistd::geteuid;
+use nix::{errno::Errno, unistd::geteuid};
 
 use super::LockError;
 
@@ -51,6 +51,12 @@ pub(crate) enum DirectoryError {
 }
 
 fn remedy(path: &Path, error: &io::Error) -> String {
+    if matches!(
+        error.raw_os_error().map(Errno::from_raw),
+        Some(Errno::EMFILE | Errno::ENFILE)
+    ) {
+        return "raise the limit on open files (LimitNOFILE= in the unit)".to_owned();
+    }
     match error.kind() {
         io::ErrorKind::PermissionDenied => format!(
             "let uid {} own it (chown), and pass through the directories above it; or make {} as root for it",
