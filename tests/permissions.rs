@@ -64,7 +64,11 @@ struct Stage {
 }
 
 impl Stage {
-    fn new() -> Self {
+    /// Only root can set it.
+    fn new() -> Option<Self> {
+        if !is_root() {
+            return None;
+        }
         let sozu = sozu_of_its_own_user();
         let ground = tempfile::tempdir().unwrap();
         set_mode(ground.path(), 0o755);
@@ -80,13 +84,13 @@ impl Stage {
         let backend = Backend::start("A").unwrap();
         write_route(&daemon, &sozu, "a", &backend);
         write_route(&daemon, &sozu, "b", &backend);
-        Self {
+        Some(Self {
             sozu,
             daemon,
             backend,
             exchange,
             ground,
-        }
+        })
     }
 
     /// The exchange directory, by root.
@@ -180,10 +184,9 @@ fn two_users_without_a_common_group_are_told_to_have_one() {
 
 #[test]
 fn a_missing_exchange_directory_is_made() {
-    if !is_root() {
+    let Some(mut stage) = Stage::new() else {
         return;
-    }
-    let mut stage = Stage::new();
+    };
     give(stage.ground.path(), DAEMON);
     stage.daemon.start().unwrap();
     stage.heals();
@@ -192,10 +195,9 @@ fn a_missing_exchange_directory_is_made() {
 
 #[test]
 fn one_that_cannot_be_made_is_told_and_used_once_it_is_there() {
-    if !is_root() {
+    let Some(mut stage) = Stage::new() else {
         return;
-    }
-    let mut stage = Stage::new();
+    };
     stage.starts_and_tells(&["making it failed", "ermission denied"]);
     stage.make_exchange(DAEMON, 0o700);
     stage.heals();
@@ -203,10 +205,9 @@ fn one_that_cannot_be_made_is_told_and_used_once_it_is_there() {
 
 #[test]
 fn one_that_is_lost_under_the_daemon_is_made_again() {
-    if !is_root() {
+    let Some(mut stage) = Stage::new() else {
         return;
-    }
-    let mut stage = Stage::new();
+    };
     give(stage.ground.path(), DAEMON);
     stage.daemon.start().unwrap();
     stage.heals();
@@ -221,10 +222,9 @@ fn one_that_is_lost_under_the_daemon_is_made_again() {
 
 #[test]
 fn a_strangers_exchange_directory_is_refused() {
-    if !is_root() {
+    let Some(mut stage) = Stage::new() else {
         return;
-    }
-    let mut stage = Stage::new();
+    };
     stage.make_exchange(61_003, 0o777);
     stage.starts_and_tells(&["belongs to uid 61003", "chown"]);
     assert_eq!(mode(&stage.exchange), 0o777, "it is not ours to change");
@@ -236,10 +236,9 @@ fn a_strangers_exchange_directory_is_refused() {
 
 #[test]
 fn sozus_own_one_is_refused_if_it_is_wide_or_closed_to_us() {
-    if !is_root() {
+    let Some(mut stage) = Stage::new() else {
         return;
-    }
-    let mut stage = Stage::new();
+    };
     stage.make_exchange(SOZU, 0o777);
     stage.starts_and_tells(&["0777", "chmod"]);
     assert_eq!(fs::read_dir(&stage.exchange).unwrap().count(), 0);
@@ -251,10 +250,9 @@ fn sozus_own_one_is_refused_if_it_is_wide_or_closed_to_us() {
 
 #[test]
 fn a_wide_exchange_directory_of_ours_is_tightened() {
-    if !is_root() {
+    let Some(mut stage) = Stage::new() else {
         return;
-    }
-    let mut stage = Stage::new();
+    };
     stage.make_exchange(DAEMON, 0o777);
     stage.daemon.start().unwrap();
     stage.heals();
@@ -263,11 +261,10 @@ fn a_wide_exchange_directory_of_ours_is_tightened() {
 
 #[test]
 fn a_link_in_place_of_the_exchange_directory_or_its_lock_is_not_followed() {
-    if !is_root() {
-        return;
-    }
     for of_the_lock in [false, true] {
-        let mut stage = Stage::new();
+        let Some(mut stage) = Stage::new() else {
+            return;
+        };
         let target = stage.ground.path().join("target");
         let link = if of_the_lock {
             fs::write(&target, "precious").unwrap();
@@ -295,11 +292,10 @@ fn a_link_in_place_of_the_exchange_directory_or_its_lock_is_not_followed() {
 
 #[test]
 fn a_state_directory_that_cannot_be_written_is_told_and_used_once_it_can() {
-    if !is_root() {
-        return;
-    }
     for of_the_file in [false, true] {
-        let mut stage = Stage::new();
+        let Some(mut stage) = Stage::new() else {
+            return;
+        };
         give(stage.ground.path(), DAEMON);
         let directory = stage.daemon.state_directory();
         let closed = if of_the_file {

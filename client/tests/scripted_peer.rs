@@ -42,6 +42,14 @@ impl Ground {
     }
 }
 
+/// A peer that does nothing by itself, and a pool of so many connections to it.
+fn stage(connections: usize) -> (Ground, Peer, Pool) {
+    let ground = Ground::new();
+    let peer = Peer::listen(&ground.socket());
+    let pool = ground.builder(connections).build();
+    (ground, peer, pool)
+}
+
 fn send(pool: &Pool, name: &str) -> JoinHandle<Result<String, ExchangeError>> {
     let (pool, request) = (pool.clone(), request(name));
     tokio::spawn(async move { pool.exchange(request).await.map(|answer| answer.message) })
@@ -49,9 +57,7 @@ fn send(pool: &Pool, name: &str) -> JoinHandle<Result<String, ExchangeError>> {
 
 #[tokio::test]
 async fn a_cancelled_exchange_never_hands_its_answer_to_a_later_caller() {
-    let ground = Ground::new();
-    let mut peer = Peer::listen(&ground.socket());
-    let pool = ground.builder(1).build();
+    let (_ground, mut peer, pool) = stage(1);
 
     let first = send(&pool, "first");
     let mut call = peer.call().await;
@@ -74,9 +80,7 @@ async fn a_cancelled_exchange_never_hands_its_answer_to_a_later_caller() {
 
 #[tokio::test(start_paused = true)]
 async fn neither_does_one_that_ran_out_of_time() {
-    let ground = Ground::new();
-    let mut peer = Peer::listen(&ground.socket());
-    let pool = ground.builder(1).build();
+    let (_ground, mut peer, pool) = stage(1);
 
     let first = send(&pool, "first");
     let mut call = peer.call().await;
@@ -94,9 +98,7 @@ async fn neither_does_one_that_ran_out_of_time() {
 
 #[tokio::test]
 async fn an_answer_too_many_reaches_nobody() {
-    let ground = Ground::new();
-    let mut peer = Peer::listen(&ground.socket());
-    let pool = ground.builder(1).build();
+    let (_ground, mut peer, pool) = stage(1);
     let first = send(&pool, "first");
     let mut call = peer.call().await;
     call.say(ResponseStatus::Ok, "one").await;
@@ -110,9 +112,7 @@ async fn an_answer_too_many_reaches_nobody() {
 
 #[tokio::test]
 async fn a_connection_is_used_again_unless_the_peer_closed_it_while_idle() {
-    let ground = Ground::new();
-    let mut peer = Peer::listen(&ground.socket());
-    let pool = ground.builder(1).build();
+    let (_ground, mut peer, pool) = stage(1);
 
     let first = send(&pool, "first");
     let mut call = peer.call().await;
@@ -132,9 +132,7 @@ async fn a_connection_is_used_again_unless_the_peer_closed_it_while_idle() {
 
 #[tokio::test]
 async fn all_that_was_said_before_comes_with_the_answer() {
-    let ground = Ground::new();
-    let mut peer = Peer::listen(&ground.socket());
-    let pool = ground.builder(1).build();
+    let (_ground, mut peer, pool) = stage(1);
     let asking = tokio::spawn({
         let pool = pool.clone();
         async move { pool.exchange(request("a")).await }
@@ -160,9 +158,7 @@ async fn all_that_was_said_before_comes_with_the_answer() {
 
 #[tokio::test]
 async fn no_more_at_a_time_than_connections_and_who_waits_longest_is_next() {
-    let ground = Ground::new();
-    let mut peer = Peer::listen(&ground.socket());
-    let pool = ground.builder(2).build();
+    let (_ground, mut peer, pool) = stage(2);
     let mut waiting = Vec::new();
     for number in 0..10 {
         waiting.push(send(&pool, &number.to_string()));
@@ -359,9 +355,7 @@ async fn a_peer_that_takes_connections_and_says_nothing_is_away() {
 
 #[tokio::test]
 async fn a_cancelled_bulk_leaves_no_file_and_the_watcher_ends_with_the_pool() {
-    let ground = Ground::new();
-    let mut peer = Peer::listen(&ground.socket());
-    let pool = ground.builder(1).build();
+    let (_ground, mut peer, pool) = stage(1);
     let mut seen = pool.seen();
     until_here(&mut seen).await;
     let loading = tokio::spawn(async move { pool.bulk(vec![request("x"); 10]).await });
@@ -381,9 +375,7 @@ async fn a_cancelled_bulk_leaves_no_file_and_the_watcher_ends_with_the_pool() {
 
 #[tokio::test]
 async fn what_was_saved_is_read_from_the_file_we_made() {
-    let ground = Ground::new();
-    let mut peer = Peer::listen(&ground.socket());
-    let pool = ground.builder(1).build();
+    let (_ground, mut peer, pool) = stage(1);
     let reading = tokio::spawn({
         let pool = pool.clone();
         async move { pool.saved_state().await }
