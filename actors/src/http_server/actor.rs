@@ -6,8 +6,10 @@ use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Running,
 use actix_web::{
     App,
     dev::{Server, ServerHandle},
+    http::KeepAlive,
     middleware, web,
 };
+use socket2::SockRef;
 use supervisors::Reporter;
 
 use super::routes::{self, Site};
@@ -18,6 +20,8 @@ const WORKERS: usize = 2;
 const CONNECTIONS_PER_WORKER: usize = 128;
 /// A client that has not sent its headers by then is sent away.
 const HEADERS_WITHIN: Duration = Duration::from_secs(5);
+/// A client that takes nothing of its answer for so long is cut off.
+const TAKEN_WITHIN: Duration = Duration::from_secs(10);
 /// What is being answered when the server stops gets so long, in seconds: less than a supervisor
 /// gives its child.
 const ANSWER_WITHIN: u64 = 3;
@@ -63,6 +67,8 @@ impl HttpServer {
 
     fn serve(&self) -> io::Result<Server> {
         let listener = self.listener.try_clone()?;
+        // each connection inherits it (tcp(7)): actix-http bounds no writing
+        SockRef::from(&listener).set_tcp_user_timeout(Some(TAKEN_WITHIN))?;
         let site = self.site.clone();
         let server = actix_web::HttpServer::new(move || {
             App::new()
@@ -71,6 +77,9 @@ impl HttpServer {
                 .configure(routes::configure)
         })
         .workers(WORKERS)
+        // actix-http 3 bounds the time of the first request's headers alone: a connection that is kept is kept for ever by
+        // who begins a second request and does not end it
+        .keep_alive(KeepAlive::Disabled)
         .max_connections(CONNECTIONS_PER_WORKER)
         .client_request_timeout(HEADERS_WITHIN)
         .shutdown_timeout(ANSWER_WITHIN)
