@@ -6,43 +6,25 @@
 
 mod support;
 
-use std::{collections::BTreeMap, path::Path, time::Duration};
+use std::{path::Path, time::Duration};
 
-use support::{all_well, exchanged, served, systemd::Systemd, write_route};
+use support::{all_well, exchanged, once, restarts, served, systemd::Systemd, write_route};
 use testkit::{Backend, Daemon, Load, SOON, Sozu, wait_until};
 
 /// Each component and its kind.
-const COMPONENTS: [(&str, &str); 5] = [
+const COMPONENTS: [(&str, &str); 6] = [
     ("socket_pool", "socket_pool"),
     ("state_keeper", "state_keeper"),
     ("routes.local", "routes_watcher"),
     ("metrics_scraper", "metrics_scraper"),
     ("http_server", "http_server"),
+    ("admin_server", "admin_server"),
 ];
 
 /// A daemon that fails so, with the directories that an earlier one may have left.
 fn failing(sozu: &Sozu, directory: &Path, failpoints: &str) -> Daemon {
     let builder = support::daemon(sozu).directory(directory);
     builder.env("FAILPOINTS", failpoints).start().unwrap()
-}
-
-/// What ended so far: component and reason → how often.
-fn restarts(daemon: &Daemon) -> Result<BTreeMap<String, u64>, String> {
-    const NAME: &str = "sozu_manager_component_restarts_total";
-    let text = daemon.metrics().map_err(|error| error.to_string())?;
-    let series = text.lines().filter_map(|line| line.strip_prefix(NAME));
-    Ok(series
-        .filter_map(|line| {
-            let (labels, count) = line.rsplit_once(' ')?;
-            let count: u64 = count.parse().ok()?;
-            (count > 0).then(|| (labels.to_owned(), count))
-        })
-        .collect())
-}
-
-fn once(component: &str, reason: &str) -> BTreeMap<String, u64> {
-    let labels = format!("{{component=\"{component}\",reason=\"{reason}\"}}");
-    BTreeMap::from([(labels, 1)])
 }
 
 #[test]
@@ -170,6 +152,9 @@ fn a_component_that_blocks_the_supervisor_ends_the_pings() {
     daemon.wait_status("/livez", 503, 4 * SOON).unwrap();
     let why = daemon.fetch("/livez").unwrap().body;
     assert!(why.contains("the supervisor has not turned for"), "{why}");
+    let (status, page) = daemon.get("/health").unwrap();
+    assert_eq!((status, &page["status"]), (503, &"failed".into()), "{page}");
+    assert_eq!(page["live"], false, "{page}");
     let alive = (systemd.hear(), systemd.count("WATCHDOG=1"));
     assert!(alive.1 > 0);
     // longer than systemd would wait
@@ -204,6 +189,7 @@ fn a_keeper_that_hangs_is_left_to_the_watchdog() {
         why.contains("state_keeper has been without a heartbeat"),
         "{why}"
     );
+    assert_eq!(daemon.get("/health").unwrap().0, 503);
     let alive = (systemd.hear(), systemd.count("WATCHDOG=1")).1;
     // longer than systemd would wait
     std::thread::sleep(Duration::from_secs(3));

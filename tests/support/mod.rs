@@ -15,9 +15,10 @@
 
 mod audit;
 mod journal;
+pub mod open_files;
 pub mod systemd;
 
-use std::{fs, net::SocketAddr, time::Duration};
+use std::{collections::BTreeMap, fs, net::SocketAddr, time::Duration};
 
 use sozu_command_lib::proto::command::{
     AddBackend, Cluster, LoadBalancingParams, PathRule, RequestHttpFrontend, RulePosition,
@@ -267,6 +268,26 @@ pub fn exchanged(daemon: &Daemon) -> Vec<String> {
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .filter(|name| name != ".lock")
         .collect()
+}
+
+/// Which lives ended so far without having been asked to: the labels (component and reason) → how often.
+pub fn restarts(daemon: &Daemon) -> Result<BTreeMap<String, u64>, String> {
+    const NAME: &str = "sozu_manager_component_restarts_total";
+    let text = daemon.metrics().map_err(|error| error.to_string())?;
+    let series = text.lines().filter_map(|line| line.strip_prefix(NAME));
+    Ok(series
+        .filter_map(|line| {
+            let (labels, count) = line.rsplit_once(' ')?;
+            let count: u64 = count.parse().ok()?;
+            (count > 0).then(|| (labels.to_owned(), count))
+        })
+        .collect())
+}
+
+/// That, once, and nothing else.
+pub fn once(component: &str, reason: &str) -> BTreeMap<String, u64> {
+    let labels = format!("{{component=\"{component}\",reason=\"{reason}\"}}");
+    BTreeMap::from([(labels, 1)])
 }
 
 /// How often a test of crashes repeats: more when `make test-long` asks for it.
