@@ -119,6 +119,7 @@ fn without_a_daemon_everything_is_tried_and_nothing_is_changed() {
             ("routes.local", "ok"),
             ("http.address", "ok"),
             ("admin.socket", "warning"),
+            ("unit", "ok"),
         ]
     );
     let https = format!("https {}", sozu.https_addresses()[0]);
@@ -141,7 +142,7 @@ fn without_a_daemon_everything_is_tried_and_nothing_is_changed() {
         text.starts_with("ok       user: these checks are made as "),
         "{text}"
     );
-    assert_eq!(text.lines().count(), 10, "{text}");
+    assert_eq!(text.lines().count(), 11, "{text}");
 }
 
 #[test]
@@ -159,6 +160,54 @@ fn an_exporter_needs_no_directories() {
         !checks.iter().any(|it| it.starts_with("state.")),
         "{checks:?}"
     );
+}
+
+/// systemd is played by a script: what it says of the unit is compared with the configuration.
+#[test]
+fn the_hardening_of_the_unit_is_held_against_our_paths() {
+    let sozu = Sozu::start().unwrap();
+    let daemon = Daemon::builder(BINARY, &sozu).prepare().unwrap();
+    let systemctl = daemon.directory().join("systemctl");
+    let doctor = |properties: &str| {
+        let script = format!(
+            "#!/bin/sh\n[ \"$1 $2\" = \"show sozu-manager.service\" ] || exit 1\ncat <<'END'\nLoadState=loaded\n{properties}\nEND\n"
+        );
+        fs::write(&systemctl, script).unwrap();
+        fs::set_permissions(&systemctl, fs::Permissions::from_mode(0o755)).unwrap();
+        let mut command = daemon.command(&["doctor", "-o", "json"]);
+        let path = std::env::var("PATH").unwrap();
+        command.env("PATH", format!("{}:{path}", daemon.directory().display()));
+        Said::of(command)
+    };
+    let strict =
+        "User=sozu-manager\nProtectSystem=strict\nPrivateTmp=no\nRuntimeDirectory=sozu-manager";
+    let said = doctor(strict);
+    assert_eq!(said.status, 1);
+    said.says(
+        "unit",
+        "ok",
+        &["sozu-manager.service is loaded", "sozu-manager"],
+    );
+    let state = format!("ReadWritePaths={}", daemon.state_directory().display());
+    said.says("unit.paths", "wrong", &["ProtectSystem=strict", &state]);
+    said.says(
+        "unit.groups",
+        "wrong",
+        &["mode 0600", "command_socket_mode"],
+    );
+
+    let open = format!(
+        "{strict}\nUser=\nReadWritePaths={}",
+        daemon.directory().display()
+    );
+    let said = doctor(&open);
+    said.says("unit.paths", "ok", &[]);
+    said.says("unit.groups", "ok", &[]);
+
+    fs::write(&systemctl, "#!/bin/sh\necho LoadState=not-found\n").unwrap();
+    let mut command = daemon.command(&["doctor", "-o", "json"]);
+    command.env("PATH", daemon.directory());
+    Said::of(command).says("unit", "ok", &["nothing to compare"]);
 }
 
 #[test]

@@ -13,6 +13,7 @@ mod paths;
 mod socket;
 mod sources;
 mod state;
+mod unit;
 mod us;
 
 use std::{
@@ -110,5 +111,6 @@ async fn findings(loaded: &Loaded) -> Vec<Finding> {
     findings.extend(sources::findings(&doctor, listeners.as_ref()));
     findings.push(http::finding(&doctor));
     findings.push(admin::finding(&doctor));
+    findings.extend(unit::findings(&doctor).await);
     findings
 }
