@@ -1,7 +1,7 @@
 //! `make demo`: a real Sōzu, two small backends and the daemon, and what happens to a route, measured.
 //!
-//! `demo BINARY [--once]`: BINARY is the built `sozu-manager`. With `--once` it stops everything after the proof;
-//! without, everything stays until Ctrl-C. The exit status is 1 if anything was not as it should be.
+//! `demo BINARY FAILING [--once]`: BINARY is the built `sozu-manager`, FAILING the same with the feature `failpoints`. With
+//! `--once` it stops everything after the proof; without, everything stays until Ctrl-C. The exit status is 1 if anything was not as it should be.
 
 mod stage;
 mod steps;
@@ -24,21 +24,22 @@ fn main() -> ExitCode {
 
 fn run() -> Result<()> {
     let mut arguments = env::args_os().skip(1);
-    let binary = arguments
-        .next()
-        .map(PathBuf::from)
-        .filter(|binary| binary.is_file())
-        .ok_or_else(|| {
+    let mut binary = || {
+        let path = arguments.next().map(PathBuf::from);
+        path.filter(|path| path.is_file()).ok_or_else(|| {
             Error::new(
-                "the first argument is the path of the built sozu-manager; run it with `make demo`",
+                "the first arguments are the paths of sozu-manager, built without and with failpoints; run it with `make demo`",
             )
-        })?;
+        })
+    };
+    let (binary, failing) = (binary()?, binary()?);
     let once = arguments
         .next()
         .is_some_and(|argument| argument == "--once");
 
     let mut stage = Stage::set(&binary)?;
-    let proof = steps::all(&mut stage).and_then(|()| if once { Ok(()) } else { stay(&mut stage) });
+    let proof = steps::all(&mut stage, &failing)
+        .and_then(|()| if once { Ok(()) } else { stay(&mut stage) });
     if proof.is_err() {
         eprintln!("--- the daemon's log ---\n{}---", stage.daemon.log());
     }

@@ -1,21 +1,24 @@
 //! The proof, step by step; each prints one line with what was measured, or fails.
 
 use std::{
+    fs,
+    path::Path,
     thread,
     time::{Duration, Instant},
 };
 
 use serde_json::Value;
-use testkit::{Error, Load, Result, SOON, get, wait_for};
+use testkit::{Daemon, Error, Load, Result, SOON, get, wait_for};
 
 use crate::stage::{HOST, Stage, seconds};
 
 /// All steps in their order.
-pub(crate) fn all(stage: &mut Stage) -> Result<()> {
+pub(crate) fn all(stage: &mut Stage, failing: &Path) -> Result<()> {
     written(stage)?;
     re_pointed(stage)?;
     broken(stage)?;
-    killed(stage)
+    killed(stage)?;
+    crashed(stage, failing)
 }
 
 /// A route file appears.
@@ -108,6 +111,52 @@ fn killed(stage: &mut Stage) -> Result<()> {
         "Sōzu started empty: routes back {} after its start",
         seconds(back)
     );
+    stage.daemon.wait_ready(SOON)
+}
+
+/// A part of the daemon crashes under load. No release can be made to: this is a build for tests, in its place for a while.
+fn crashed(stage: &mut Stage, failing: &Path) -> Result<()> {
+    const COMPONENT: &str = "state_keeper";
+    let config = fs::read(stage.daemon.config_file())
+        .map_err(|error| Error::new(format!("reading the configuration: {error}")))?;
+    stage.daemon.terminate()?;
+    // its third tick, which comes every second
+    let mut daemon = Daemon::builder(failing, &stage.sozu)
+        .directory(stage.daemon.directory())
+        .env("FAILPOINTS", &format!("{COMPONENT}::tick=2*off->1*panic"))
+        .start()?;
+    daemon.wait_ready(SOON)?;
+    let load = Load::start(stage.sozu.http_port(), HOST, "/");
+    let restarts = |state: Option<&str>| {
+        let seen = daemon
+            .component(COMPONENT)
+            .map_err(|error| error.to_string())?;
+        let is_so = seen["restarts"] == 1 && state.is_none_or(|state| seen["state"] == state);
+        if is_so { Ok(()) } else { Err(seen.to_string()) }
+    };
+    wait_for("the crash", SOON, || restarts(None))?;
+    let begin = Instant::now();
+    wait_for("the next life", SOON, || restarts(Some("running")))?;
+    let took = begin.elapsed();
+    let after = load.tally().total();
+    wait_for("100 requests more", SOON, || {
+        load.tally().total() >= after + 100
+    })?;
+    let tally = load.stop();
+    println!(
+        "{COMPONENT} crashed (a build with failpoints): restarted, running after {}, {tally}",
+        seconds(took)
+    );
+    if tally.failed() > 0 {
+        return Err(Error::new(format!(
+            "a crash of the daemon cost requests: {:?} {:?}",
+            tally.answers, tally.errors
+        )));
+    }
+    daemon.terminate()?;
+    fs::write(stage.daemon.config_file(), config)
+        .map_err(|error| Error::new(format!("writing the configuration: {error}")))?;
+    stage.daemon.start()?;
     stage.daemon.wait_ready(SOON)
 }
 
