@@ -12,6 +12,7 @@ use std::{
     time::Duration,
 };
 
+use actors::messages::What;
 use bus::{Host, Topic, position};
 use nix::{
     sys::signal::{Signal, kill},
@@ -21,7 +22,7 @@ use sozu_command_lib::proto::command::{
     AddBackend, Cluster, RemoveBackend, SocketAddress, request::RequestType,
 };
 use support::{at_rest, frontend, journal, rounds, verdicts};
-use testkit::{Fate, SOON, Sozu, Tap, wait_until};
+use testkit::{Backend, Fate, SOON, Sozu, Tap, wait_until};
 
 const LONG: Duration = Duration::from_mins(1);
 
@@ -326,7 +327,8 @@ fn while_a_bus_catches_up_live_traffic_is_not_touched() {
         let text = match &request.request_type {
             Some(RequestType::LoadState(path)) => std::fs::read_to_string(path).unwrap(),
             Some(RequestType::SaveState(_) | RequestType::Status(_)) => String::new(),
-            other => format!("{other:?}"),
+            // Sōzu's own `Debug` hides the names.
+            other => serde_json::to_string(other).unwrap(),
         };
         seen.lock().unwrap().push(text);
         Fate::Pass
@@ -334,29 +336,22 @@ fn while_a_bus_catches_up_live_traffic_is_not_touched() {
     let mut host = Host::prepare(&sozu, tap.socket(), &["platform"]);
     host.start_again();
     let mut topic = Topic::new("platform");
-    let [cluster, _, frontend] = route(&sozu, "live");
-    let removed = RequestType::RemoveCluster("live".to_owned());
-    let history = [
-        cluster.clone(),
-        frontend.clone(),
-        removed,
-        cluster,
-        frontend,
-    ];
-    topic.publish(history);
+    topic.publish(route(&sozu, "live"));
+    topic.publish([RequestType::RemoveCluster("live".to_owned())]);
+    topic.publish(route(&sozu, "live"));
     topic.publish(route(&sozu, "new"));
     host.subscribe(&topic);
 
     // All but the last message: the bus has not caught up.
     let mut first = topic.delivers();
     let last = first.pop().unwrap();
-    assert_eq!(host.offer(&topic, first, SOON), Ok(7));
+    assert_eq!(host.offer(&topic, first, SOON), Ok(9));
     wait_until("the new cluster is there", SOON, || {
         sozu.held().unwrap().clusters() == ["live", "new"]
     });
     assert_eq!(host.report_of(&topic).caught_up, Some(false));
     assert!(
-        host.report_of(&topic).settled < Some(position(2)),
+        host.report_of(&topic).settled < Some(position(3)),
         "the removal waits"
     );
     assert_eq!(host.offer(&topic, vec![last], SOON), Ok(1));
@@ -374,4 +369,113 @@ fn while_a_bus_catches_up_live_traffic_is_not_touched() {
         Vec::<&String>::new(),
         "the route was there as it should be"
     );
+}
+
+/// A Sōzu with 1,000 objects that no source of ours has put there: a cluster, its backend, and host names.
+fn a_thousand_live(backend: &Backend) -> Sozu {
+    let sozu = Sozu::start().unwrap();
+    let live = support::requests(&sozu, "live", "h0.example", backend.address());
+    sozu.apply(live).unwrap();
+    let names = (1..998).map(|n| format!("h{n}.example"));
+    sozu.apply(names.map(|name| RequestType::AddHttpFrontend(frontend(&sozu, "live", &name))))
+        .unwrap();
+    sozu
+}
+
+/// A topic, stale or somebody else's, that would re-point 300 of them to a cluster of its own.
+fn takes_over_three_hundred(sozu: &Sozu, host: &Host, backend: &Backend) -> (Topic, String) {
+    let mut topic = Topic::new("platform");
+    topic.publish(support::requests(
+        sozu,
+        "other",
+        "new.example",
+        backend.address(),
+    ));
+    let names = (0..300).map(|n| format!("h{n}.example"));
+    topic.publish(names.map(|name| RequestType::AddHttpFrontend(frontend(sozu, "other", &name))));
+    host.subscribe(&topic);
+    host.consume(&topic);
+    host.settled(&mut topic, LONG);
+    wait_until("the bus has caught up", SOON, || {
+        host.report_of(&topic).caught_up == Some(true)
+    });
+    let holds = host.report_of(&topic).holds;
+    let [hold] = holds.as_slice() else {
+        panic!("{holds:?}")
+    };
+    assert_eq!(hold.objects, 300);
+    let id = hold.id.to_string();
+    (topic, id)
+}
+
+/// How many host names are routed to each cluster.
+fn routed(sozu: &Sozu) -> BTreeMap<String, usize> {
+    let mut counts = BTreeMap::new();
+    for (_, cluster) in sozu.held().unwrap().frontends() {
+        *counts.entry(cluster).or_default() += 1;
+    }
+    counts
+}
+
+fn counts(live: usize, other: usize) -> BTreeMap<String, usize> {
+    BTreeMap::from([("live".to_owned(), live), ("other".to_owned(), other)])
+}
+
+#[test]
+fn take_overs_of_three_hundred_live_objects_are_held_until_exactly_they_are_released() {
+    let (a, b) = (Backend::start("A").unwrap(), Backend::start("B").unwrap());
+    let mut sozu = a_thousand_live(&a);
+    let mut host = Host::start(&sozu, &["platform"]);
+    let (topic, id) = takes_over_three_hundred(&sozu, &host, &b);
+    assert_eq!(routed(&sozu), counts(998, 1), "what is new has come");
+    support::served(&sozu, "h0.example", "A");
+    support::served(&sozu, "new.example", "B");
+
+    // Another host, with a database of its own, holds the same under the same id.
+    let other = Host::start(&sozu, &["platform"]);
+    assert_eq!(takes_over_three_hundred(&sozu, &other, &b).1, id);
+    drop(other);
+
+    // What is held stands across a restart of ours, and is put back into a Sōzu that lost it.
+    host.kill();
+    sozu.kill().unwrap();
+    sozu.start_again().unwrap();
+    host.start_again();
+    host.subscribe(&topic);
+    wait_until("what is ours or held is back", SOON, || {
+        routed(&sozu) == counts(300, 1)
+    });
+    sozu.apply([RequestType::AddCluster(Cluster {
+        cluster_id: "live".to_owned(),
+        ..Cluster::default()
+    })])
+    .unwrap();
+    let names = (300..998).map(|n| format!("h{n}.example"));
+    sozu.apply(names.map(|name| RequestType::AddHttpFrontend(frontend(&sozu, "live", &name))))
+        .unwrap();
+
+    let released = host.order(What::Release(id.as_str().into()));
+    assert_eq!(released.verdicts, [("applied", 300)].into(), "{released:?}");
+    assert_eq!(routed(&sozu), counts(698, 301));
+    assert_eq!(host.report_of(&topic).holds, []);
+    support::served(&sozu, "h299.example", "B");
+}
+
+#[test]
+fn take_overs_that_are_discarded_leave_what_sozu_holds() {
+    let (a, b) = (Backend::start("A").unwrap(), Backend::start("B").unwrap());
+    let sozu = a_thousand_live(&a);
+    let host = Host::start(&sozu, &["platform"]);
+    let (mut topic, id) = takes_over_three_hundred(&sozu, &host, &b);
+    host.order(What::Discard(id.as_str().into()));
+    assert_eq!(routed(&sozu), counts(998, 1));
+    let report = host.report_of(&topic);
+    assert_eq!((report.holds, report.orphaned), (vec![], 300));
+    support::served(&sozu, "h0.example", "A");
+
+    // A later word of the bus is an order.
+    let change = frontend(&sozu, "other", "h0.example");
+    host.publish(&mut topic, [RequestType::AddHttpFrontend(change)], SOON);
+    support::served(&sozu, "h0.example", "B");
+    assert_eq!(routed(&sozu), counts(997, 2));
 }

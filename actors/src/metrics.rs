@@ -122,7 +122,7 @@ pub const ORPHANED_OBJECTS: Metric = Metric::gauge(
 /// `{source}`.
 pub const HELD_REMOVALS: Metric = Metric::gauge(
     "sozu_manager_held_removals",
-    "Objects whose removal waits for a person.",
+    "Objects whose removal, or replacement by a bus that has caught up, waits for a person.",
 );
 /// Without labels.
 pub const LAST_PROOF: Metric = Metric::gauge(

@@ -13,14 +13,14 @@
 
 use std::{
     collections::HashMap,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
     thread::JoinHandle,
     time::{Duration, Instant},
 };
 
 use actors::{
-    messages::{BusChange, Changes, Position, SourceName, Subscribed},
+    messages::{BusChange, Changes, Order, Ordered, Position, SourceName, Subscribed, What},
     socket_pool,
     state_keeper::{
         self, StateKeeper,
@@ -96,7 +96,9 @@ pub fn position(n: usize) -> Position {
 
 /// A keeper beside a Sōzu: its directories and settings, which outlive the trees that run on them.
 pub struct Host {
-    directory: TempDir,
+    directory: PathBuf,
+    /// None if the directory was given.
+    own_directory: Option<TempDir>,
     state: Arc<StateDirectory>,
     settings: Settings,
     pool: Builder,
@@ -120,7 +122,14 @@ impl Host {
     }
 
     pub fn prepare(sozu: &Sozu, socket: PathBuf, buses: &[&str]) -> Self {
-        let directory = tempfile::tempdir().unwrap();
+        let own_directory = tempfile::tempdir().unwrap();
+        let mut host = Self::at(own_directory.path(), sozu.worker_timeout(), socket, buses);
+        host.own_directory = Some(own_directory);
+        host
+    }
+
+    /// On a directory that somebody else looks after.
+    pub fn at(directory: &Path, worker_timeout: Duration, socket: PathBuf, buses: &[&str]) -> Self {
         let policy = Policy {
             verbs: vec!["routing".to_owned()],
             ..Policy::default()
@@ -130,10 +139,10 @@ impl Host {
             .map(|name| (SourceName::new(name), policy.clone()))
             .collect();
         let pool = Builder::new(socket)
-            .worker_timeout(sozu.worker_timeout())
-            .exchange_directory(directory.path().join("exchange"));
+            .worker_timeout(worker_timeout)
+            .exchange_directory(directory.join("exchange"));
         Self {
-            state: Arc::new(StateDirectory::new(directory.path().join("state"))),
+            state: Arc::new(StateDirectory::new(directory.join("state"))),
             settings: Settings {
                 bounds: Bounds {
                     removal_share: 0.25,
@@ -141,7 +150,7 @@ impl Host {
                 },
                 mode: Mode::Apply,
                 interval: Duration::from_mins(1),
-                worker_timeout: sozu.worker_timeout(),
+                worker_timeout,
                 max_request_bytes: 1_900_000,
                 sources: Vec::new(),
                 policies,
@@ -152,7 +161,8 @@ impl Host {
                 .build()
                 .unwrap(),
             tree: None,
-            directory,
+            directory: directory.to_owned(),
+            own_directory: None,
         }
     }
 
@@ -161,7 +171,7 @@ impl Host {
     }
 
     pub fn state_directory(&self) -> PathBuf {
-        self.directory.path().join("state")
+        self.directory.join("state")
     }
 
     /// A new life on the same directory.
@@ -246,6 +256,14 @@ impl Host {
                 .map_err(|error| error.to_string())?
                 .map_err(|error| error.to_string())
         })
+    }
+
+    /// A person's order, with its receipt.
+    #[track_caller]
+    pub fn order(&self, what: What) -> Ordered {
+        let order = Order { uid: 1000, what };
+        let asked = self.runtime.block_on(self.tree().keeper.ask(order, ASK));
+        asked.unwrap().unwrap()
     }
 
     /// Hands over changes once; `within`: no longer than this, as a life that ends meanwhile does.

@@ -33,15 +33,32 @@ pub enum Stance {
 }
 
 /// Why an object is kept although its source let go.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Why {
     /// The guard holds its removal under this id.
     Hold(Arc<str>),
+    /// It is what Sōzu held when a bus caught up, and the guard holds what the bus says of the key.
+    TakeOver {
+        /// Under this id.
+        hold: Arc<str>,
+        /// What the bus wants in its place; nothing: that it goes.
+        instead: Option<Arc<Object>>,
+    },
     /// Others still have frontends or backends in the cluster.
     StillUsed,
     /// Nobody stands for it any more: its source left the configuration, or a person decided that
     /// it stays. Until another source says something of the key, or a person removes it.
     Orphaned,
+}
+
+impl Stance {
+    /// The id under which the guard holds what the source wants.
+    pub fn hold(&self) -> Option<&Arc<str>> {
+        match self {
+            Stance::Kept(Why::Hold(id) | Why::TakeOver { hold: id, .. }) => Some(id),
+            _ => None,
+        }
+    }
 }
 
 /// One source's word on one key.
@@ -85,10 +102,7 @@ impl Count {
         Self {
             stands: declaration.standing().is_some(),
             orphaned: declaration.is_orphaned(),
-            hold: match &declaration.stance {
-                Stance::Kept(Why::Hold(id)) => Some(id.clone()),
-                _ => None,
-            },
+            hold: declaration.stance.hold().cloned(),
         }
     }
 }

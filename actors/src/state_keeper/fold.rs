@@ -121,6 +121,9 @@ fn touch(
     let before = desired.declared().get(key, &entry.source).cloned();
     let wanted_before = desired.declared().wanted(key);
     let after = match object {
+        Some(object) if matches!(entry.admission, Admission::Held(_)) => {
+            held_back(entry, object, before.as_ref())
+        }
         Some(object) => {
             if let Some(cluster) = waits_for(entry, &object, desired) {
                 return Ok(Provisional::Parked { cluster });
@@ -134,7 +137,7 @@ fn touch(
         owned_by_another(entry, key, &wanted_before, None, desired)?;
         return Ok(Provisional::Final(absent(entry, key, desired)));
     };
-    let held = matches!(after.stance, Stance::Kept(Why::Hold(_)));
+    let held = after.stance.hold().is_some();
     desired.declare(key, &entry.source, Some(after.clone()), belief)?;
     let source = entry.source.clone();
     folded.turned.push(Turned {
@@ -223,6 +226,26 @@ fn present(entry: &Entry, object: Object, before: Option<&Declaration>) -> Decla
         origin: entry.origin.clone(),
         since,
     }
+}
+
+/// What Sōzu holds stays in the place of what the source says of the key.
+fn held_back(entry: &Entry, object: Object, before: Option<&Declaration>) -> Option<Declaration> {
+    let Admission::Held(hold) = &entry.admission else {
+        return None;
+    };
+    let instead = match before.map(|before| &before.stance) {
+        Some(Stance::Kept(Why::TakeOver { instead, .. })) => instead.clone(),
+        _ => before.and_then(Declaration::standing).cloned(),
+    };
+    Some(Declaration {
+        stance: Stance::Kept(Why::TakeOver {
+            hold: hold.clone(),
+            instead,
+        }),
+        object: Some(Arc::new(object)),
+        origin: None,
+        since: before.map_or(entry.seq, |before| before.since),
+    })
 }
 
 /// What the source says of a key that it lets go of; nothing, if there is nothing to let go of. An

@@ -1,13 +1,15 @@
 //! The guard: an order is obeyed, a conclusion is questioned.
 //!
-//! What only absence suggests (objects missing from a listing) passes below either bound, and is
-//! held above both, until a person releases it or the objects return.
+//! What only absence suggests (objects missing from a listing), or a first look (what a bus that has
+//! caught up would put in the place of what Sōzu holds), passes below either bound, and is held
+//! above both, until a person releases it or what it is about changes.
 
 use std::{collections::VecDeque, fmt::Write as _, sync::Arc, time::Duration};
 
+use prost::Message;
 use sha2::{Digest, Sha256};
 
-use super::key::{Key, Kind};
+use super::key::{Key, Kind, Object};
 
 /// Conclusions of this span are added up: a slow `rm -r` is one conclusion.
 const SPAN: Duration = Duration::from_hours(1);
@@ -15,9 +17,10 @@ const SPAN: Duration = Duration::from_hours(1);
 /// The bounds; a conclusion has to be beyond both to be held.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Bounds {
-    /// Share of the most that the source owned within the last hour.
+    /// Share of the most that the source owned within the last hour; for take-overs, of the most that
+    /// Sōzu held when they were judged.
     pub removal_share: f64,
-    /// Number of removals.
+    /// Number of removals or take-overs.
     pub removal_minimum: usize,
 }
 
@@ -29,7 +32,7 @@ pub struct History {
 }
 
 impl History {
-    /// The source owned so many objects just before a listing was judged.
+    /// The source owned so many objects just before a listing was judged; for a bus: Sōzu held.
     pub fn owned(&mut self, now: Duration, count: usize) {
         self.owned.push_back((now, count));
         while self.owned.len() > 1 && self.owned[1].0 + SPAN <= now {
@@ -82,35 +85,75 @@ pub fn judge(
     bounds: Bounds,
     now: Duration,
 ) -> Verdict {
-    let (most, before) = history.within(now);
-    let total = gone.len() + before;
-    let gone_certificates = gone
-        .iter()
-        .filter(|key| key.kind() == Kind::Certificate)
-        .count();
-    let none_left = gone_certificates > 0 && gone_certificates >= certificates;
-    #[expect(
-        clippy::cast_precision_loss,
-        reason = "counts of objects are far below 2^52"
-    )]
-    let share = total as f64 > bounds.removal_share * most as f64;
-    if !gone.is_empty() && (none_left || (share && total > bounds.removal_minimum)) {
-        Verdict::Hold(hold_id(gone))
+    let gone_certificates = certificates_in(gone.iter());
+    if is_beyond(gone.len(), history, bounds, now) || is_all(gone_certificates, certificates) {
+        Verdict::Hold(hold_id(gone.iter().map(|key| (key, None))))
     } else {
         Verdict::Pass
     }
 }
 
-/// A hash of what is held: the same on every host that holds the same.
-fn hold_id(gone: &[Key]) -> Arc<str> {
-    let mut keys: Vec<&Key> = gone.iter().collect();
-    keys.sort();
+/// What a bus would put in the place of what Sōzu holds.
+#[derive(Clone, Debug)]
+pub struct TakeOver {
+    /// Under this key.
+    pub key: Key,
+    /// This; nothing: what Sōzu holds goes.
+    pub instead: Option<Arc<Object>>,
+}
+
+/// Judges what a bus that has caught up would take over; `certificates` is how many Sōzu holds.
+pub fn judge_take_overs(
+    take_overs: &[&TakeOver],
+    certificates: usize,
+    history: &History,
+    bounds: Bounds,
+    now: Duration,
+) -> Verdict {
+    let removed = take_overs.iter().filter(|it| it.instead.is_none());
+    let gone_certificates = certificates_in(removed.map(|it| &it.key));
+    if is_beyond(take_overs.len(), history, bounds, now) || is_all(gone_certificates, certificates)
+    {
+        let all = take_overs.iter();
+        Verdict::Hold(hold_id(all.map(|it| (&it.key, it.instead.as_deref()))))
+    } else {
+        Verdict::Pass
+    }
+}
+
+fn certificates_in<'a>(keys: impl Iterator<Item = &'a Key>) -> usize {
+    keys.filter(|key| key.kind() == Kind::Certificate).count()
+}
+
+fn is_all(gone: usize, of: usize) -> bool {
+    gone > 0 && gone >= of
+}
+
+/// Whether so many more within the hour are beyond both bounds.
+fn is_beyond(count: usize, history: &History, bounds: Bounds, now: Duration) -> bool {
+    let (most, before) = history.within(now);
+    let total = count + before;
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "counts of objects are far below 2^52"
+    )]
+    let share = total as f64 > bounds.removal_share * most as f64;
+    count > 0 && share && total > bounds.removal_minimum
+}
+
+/// A hash of what is held, and of what is held against it: the same on every host that holds the same.
+fn hold_id<'a>(held: impl Iterator<Item = (&'a Key, Option<&'a Object>)>) -> Arc<str> {
+    let mut held: Vec<_> = held.collect();
+    held.sort_by_key(|(key, _)| *key);
     let mut hash = Sha256::new();
-    for key in keys {
+    for (key, instead) in held {
         hash.update(key.kind().name());
         hash.update([0]);
         hash.update(key.to_string());
         hash.update([0]);
+        if let Some(instead) = instead {
+            hash.update(instead.add().encode_to_vec());
+        }
     }
     let mut id = String::with_capacity(12);
     for byte in &hash.finalize()[..6] {
@@ -193,9 +236,56 @@ mod tests {
 
     #[test]
     fn the_id_depends_on_what_is_held_and_not_on_its_order() {
+        let id = |keys: &[Key]| hold_id(keys.iter().map(|key| (key, None)));
         let mut turned = keys(3);
         turned.reverse();
-        assert_eq!(hold_id(&keys(3)), hold_id(&turned));
-        assert_ne!(hold_id(&keys(3)), hold_id(&keys(2)));
+        assert_eq!(id(&keys(3)), id(&turned));
+        assert_ne!(id(&keys(3)), id(&keys(2)));
+    }
+
+    fn take_over(n: usize, instead: Option<&str>) -> TakeOver {
+        TakeOver {
+            key: Key::Cluster(format!("c{n}").into()),
+            instead: instead.map(|id| Arc::new(crate::state_keeper::examples::cluster(id))),
+        }
+    }
+
+    fn judged_take_overs(take_overs: &[TakeOver], sozu_holds: usize, before: usize) -> Verdict {
+        let mut history = History::default();
+        history.owned(Duration::ZERO, sozu_holds);
+        history.removed(Duration::ZERO, before);
+        let take_overs: Vec<_> = take_overs.iter().collect();
+        judge_take_overs(&take_overs, 0, &history, BOUNDS, Duration::ZERO)
+    }
+
+    #[test]
+    fn take_overs_are_held_beyond_both_bounds_of_what_sozu_holds() {
+        // (Sōzu holds, would be taken over, was taken over within the hour, held)
+        for (sozu_holds, count, before, held) in [
+            (1000, 300, 0, true),
+            (1000, 251, 0, true),
+            (1000, 250, 0, false),
+            (1000, 200, 100, true),
+            (1000, 0, 300, false),
+            (60, 50, 0, false),
+            (60, 51, 0, true),
+        ] {
+            let take_overs: Vec<_> = (0..count).map(|n| take_over(n, None)).collect();
+            let verdict = judged_take_overs(&take_overs, sozu_holds, before);
+            let is_held = verdict != Verdict::Pass;
+            assert_eq!(is_held, held, "{count} of {sozu_holds}, {before} before");
+        }
+    }
+
+    #[test]
+    fn the_id_of_a_take_over_depends_on_what_would_come() {
+        let all = |instead| (0..60).map(|n| take_over(n, instead)).collect::<Vec<_>>();
+        let (a, b) = (all(Some("a")), all(Some("b")));
+        assert_eq!(judged_take_overs(&a, 60, 0), judged_take_overs(&a, 70, 0));
+        assert_ne!(judged_take_overs(&a, 60, 0), judged_take_overs(&b, 60, 0));
+        assert_ne!(
+            judged_take_overs(&a, 60, 0),
+            judged_take_overs(&all(None), 60, 0)
+        );
     }
 }

@@ -101,6 +101,16 @@ impl Belief {
         std::mem::replace(&mut self.held, held)
     }
 
+    /// How many objects it holds.
+    pub fn count(&self) -> usize {
+        self.held.len()
+    }
+
+    /// Every object that is known to stand.
+    pub fn objects(&self) -> impl Iterator<Item = &Arc<Object>> {
+        self.held.values()
+    }
+
     /// Every key under which something is known to stand.
     pub fn keys(&self) -> impl Iterator<Item = &Key> {
         self.held.keys()

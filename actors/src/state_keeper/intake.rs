@@ -91,8 +91,13 @@ impl Keeper {
             return Some(DeclareError::Starting);
         }
         // The broker keeps a bus's backlog better than we do; a directory is told only once.
-        let is_bus = matches!(word, Word::Changes(_));
-        (is_bus && !self.is_here()).then_some(DeclareError::Away)
+        let Word::Changes(changes) = word else {
+            return None;
+        };
+        if self.has_to_subscribe(&changes.source) {
+            return Some(DeclareError::Starting);
+        }
+        (!self.is_here()).then_some(DeclareError::Away)
     }
 
     /// A bus waits for what is to be sent, and for what is unknown.

@@ -244,6 +244,7 @@ impl Keeper {
         for entry in tail {
             self.fold(entry);
         }
+        self.go_on_catching_up();
         self.doubt_the_tail();
     }
 
@@ -297,6 +298,7 @@ impl Keeper {
         self.last_turn = now.at;
         self.pass_pause(now, &mut effects);
         self.answer_comparisons(now, &mut effects);
+        self.end_catching_up(now, &mut effects);
         self.take_order(now, &mut effects);
         self.take_next(now, &mut effects);
         self.advance(now, &mut effects);

@@ -27,9 +27,15 @@ use crate::messages::{Position, SourceName};
 pub enum Admission {
     /// Said in so many words.
     Order,
+    /// Said in so many words by a bus that caught up: what it would take over is a conclusion.
+    History {
+        /// By another topic than before: what that one said is not what this one says.
+        anew: bool,
+    },
     /// Suggested by absence, and let through by the guard.
     Conclusion,
-    /// Suggested by absence, and held by the guard.
+    /// Suggested by absence, or by a first look, and held by the guard: the removal that is held, or
+    /// what Sōzu keeps instead of what its bus says.
     Held(Arc<str>),
     /// Said by a person on this host, through the admin socket.
     Operator(Operator),
@@ -124,10 +130,16 @@ pub enum Provisional {
 }
 
 impl Entry {
-    /// Whether each object is spoken of by itself: in a directory's listing, and in what a person
-    /// says of what is kept. A bus's order is taken as Sōzu would take it.
+    /// Whether each object is spoken of by itself: in a directory's listing, in what the guard holds,
+    /// and in what a person says of what is kept. A bus's order is taken as Sōzu would take it.
     pub fn is_listed(&self) -> bool {
-        self.origin.is_some() || matches!(self.admission, Admission::Operator(_))
+        self.origin.is_some()
+            || matches!(self.admission, Admission::Operator(_) | Admission::Held(_))
+    }
+
+    /// Whether it was said while its bus caught up.
+    pub fn is_history(&self) -> bool {
+        matches!(self.admission, Admission::History { .. })
     }
 }
 
@@ -195,6 +207,9 @@ impl Tail {
             *taken_over = took_over;
         }
         let folded = self.enter(folded);
+        if folded.provisional == Provisional::Final(Verdict::Held) {
+            self.hold_back(&folded);
+        }
         let mut keys: Vec<Key> = folded
             .turned
             .iter()
@@ -214,6 +229,18 @@ impl Tail {
             }
         }
         keys
+    }
+
+    /// What a bus said of a key while it caught up is held.
+    fn hold_back(&mut self, held: &Folded) {
+        for folded in &mut self.entries {
+            let same_source = folded.entry.source == held.entry.source;
+            let is_about = same_source && folded.entry.is_history();
+            let sends = matches!(folded.provisional, Provisional::Sends { .. });
+            if is_about && sends && folded.keys.iter().any(|key| held.keys.contains(key)) {
+                folded.provisional = Provisional::Final(Verdict::Held);
+            }
+        }
     }
 
     fn enter(&mut self, mut folded: Folded) -> Folded {

@@ -10,8 +10,8 @@
 //!
 //! To read in this order: [`key`], [`effects`], [`declared`], [`listing`], [`admit`], [`policy`],
 //! [`guard`], [`desired`], [`log`] with `fold`, [`held`], [`plan`], [`gate`], [`answer`], [`verdict`]: the
-//! rules, one in each file. Then [`events`] and [`keeper`] with its parts: `intake` and `orders`
-//! (what sources send), `sending`, `outcome` and `reading` (what Sōzu is told and says), `settling`
+//! rules, one in each file. Then [`events`] and [`keeper`] with its parts: `intake`, `orders` and
+//! `takeover` (what sources send), `sending`, `outcome` and `reading` (what Sōzu is told and says), `settling`
 //! (what is final), [`operator`] (what a person orders), `pause`, `reporting`. Then the shell:
 //! [`store`], `actor`, `persons`, `journalist`. Only the shell knows actix and SQLite.
 
@@ -52,6 +52,7 @@ mod settling;
 #[cfg(test)]
 mod sim;
 pub mod store;
+mod takeover;
 pub mod verdict;
 
 pub use actor::StateKeeper;

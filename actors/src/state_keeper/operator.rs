@@ -132,11 +132,16 @@ impl Keeper {
             What::Discard(id) => (Word::Discard(id.clone()), self.held_by(id)),
             What::RemoveOrphans(source) => (Word::Remove, self.orphans_of(source)),
         };
+        // What comes in the place of something, then what goes, users before what they use.
         objects.sort_by(|(a, ..), (b, ..)| b.kind().cmp(&a.kind()).then_with(|| a.cmp(b)));
+        objects.sort_by_key(|(key, _, says)| {
+            instead(says, &word).map_or((1, None), |_| (0, Some(key.kind())))
+        });
         let mut entries = Vec::with_capacity(objects.len());
-        for (_, source, object) in objects {
+        for (_, source, says) in objects {
             // What was declared has a key, and so it can be removed.
-            let Ok(request) = object.remove() else {
+            let remove = says.standing().and_then(|object| object.remove().ok());
+            let Some(request) = instead(&says, &word).map(|object| object.add()).or(remove) else {
                 continue;
             };
             self.last_seq += 1;
@@ -218,11 +223,11 @@ impl Keeper {
         }
     }
 
-    fn held_by(&self, id: &Arc<str>) -> Vec<(Key, SourceName, Arc<Object>)> {
-        self.kept(|_, says| matches!(&says.stance, Stance::Kept(Why::Hold(known)) if known == id))
+    fn held_by(&self, id: &Arc<str>) -> Vec<(Key, SourceName, Declaration)> {
+        self.kept(|_, says| says.stance.hold() == Some(id))
     }
 
-    fn orphans_of(&self, source: &SourceName) -> Vec<(Key, SourceName, Arc<Object>)> {
+    fn orphans_of(&self, source: &SourceName) -> Vec<(Key, SourceName, Declaration)> {
         self.kept(|name, says| name == source && self.is_left_behind(name, says))
     }
 
@@ -230,17 +235,17 @@ impl Keeper {
         says.is_orphaned() || !self.is_configured(source)
     }
 
-    /// The objects that declarations of this sort stand for.
+    /// The declarations of this sort that stand for objects.
     fn kept(
         &self,
         is_one: impl Fn(&SourceName, &Declaration) -> bool,
-    ) -> Vec<(Key, SourceName, Arc<Object>)> {
+    ) -> Vec<(Key, SourceName, Declaration)> {
         let declared = self.desired.declared();
         let mut kept = Vec::new();
         for key in declared.keys() {
             for (source, says) in declared.all(key) {
-                if let Some(object) = says.standing().filter(|_| is_one(source, says)) {
-                    kept.push((key.clone(), source.clone(), object.clone()));
+                if says.standing().is_some() && is_one(source, says) {
+                    kept.push((key.clone(), source.clone(), says.clone()));
                 }
             }
         }
@@ -253,7 +258,7 @@ impl Keeper {
         let mut holds: BTreeMap<(&SourceName, &Arc<str>), Vec<KeyName>> = BTreeMap::new();
         for key in declared.keys() {
             for (source, says) in declared.all(key) {
-                if let Stance::Kept(Why::Hold(id)) = &says.stance {
+                if let Some(id) = says.stance.hold() {
                     holds.entry((source, id)).or_default().push(name(key));
                 }
             }
@@ -358,6 +363,14 @@ impl Keeper {
             },
             why,
         })
+    }
+}
+
+/// What comes in the place of what is kept, if the order lets it through.
+fn instead<'a>(says: &'a Declaration, word: &Word) -> Option<&'a Arc<Object>> {
+    match (&says.stance, word) {
+        (Stance::Kept(Why::TakeOver { instead, .. }), Word::Release(_)) => instead.as_ref(),
+        _ => None,
     }
 }
 

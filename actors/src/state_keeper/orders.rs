@@ -13,7 +13,7 @@ use super::{
     declared::{Stance, Wanted},
     events::{Effect, Mark, Now},
     keeper::Keeper,
-    key::{Key, Object},
+    key::{Key, Kind, Object},
     log::{Admission, Entry},
     policy::Policy,
 };
@@ -58,10 +58,23 @@ impl Bus {
 }
 
 /// A bus that catches up with where its topic ended when it subscribed.
+#[derive(Default)]
 struct CatchUp {
-    end: Position,
-    /// The clusters that Sōzu held then: all that belongs to them waits.
-    held: HashSet<Arc<str>>,
+    /// Not after a start in the middle of it: what was taken before waits for the bus.
+    is_subscribed: bool,
+    end: Option<Position>,
+    /// The clusters that Sōzu held then: all that belongs to them waits. Nothing until it is read.
+    held: Option<HashSet<Arc<str>>>,
+    /// It is another topic than before: what the bus said before is not what this one says.
+    anew: bool,
+    /// The guard holds what would be taken over.
+    judged: bool,
+}
+
+impl CatchUp {
+    fn touches(&self, cluster: &str) -> bool {
+        self.held.as_ref().is_none_or(|held| held.contains(cluster))
+    }
 }
 
 impl Keeper {
@@ -69,27 +82,108 @@ impl Keeper {
     pub(super) fn on_subscribed(&mut self, subscribed: &Subscribed) -> Option<Position> {
         let Subscribed { source, end } = subscribed;
         let mut position = self.positions.get(source).copied();
+        let is_known = position.is_some();
         if position > *end {
             tracing::warn!(%source, ?position, ?end, "The topic ends before the position that was taken: it is another topic, and is read from its start.");
             self.positions.remove(source);
             position = None;
         }
-        let held = self.belief.keys().filter_map(|key| match key {
-            Key::Cluster(id) => Some(id.clone()),
-            _ => None,
-        });
-        let held = held.collect();
+        let held = Some(self.live_clusters());
+        let has_history = self.has_history(source);
         let bus = self.buses.entry(source.clone()).or_default();
         if position.is_none() {
             // Places in another topic are no places in this one.
             bus.taken.clear();
             bus.settled = None;
         }
-        bus.catching_up = end
-            .filter(|end| position < Some(*end))
-            .map(|end| CatchUp { end, held });
+        let was_anew = bus.catching_up.as_ref().is_some_and(|it| it.anew);
+        bus.catching_up = (position < *end || has_history).then(|| CatchUp {
+            is_subscribed: true,
+            end: *end,
+            held,
+            anew: was_anew || (is_known && position.is_none()),
+            judged: false,
+        });
         bus.caught_up_once |= bus.catching_up.is_none();
         position
+    }
+
+    /// The clusters that something in Sōzu names.
+    fn live_clusters(&self) -> HashSet<Arc<str>> {
+        let mut live = HashSet::new();
+        for cluster in self.belief.objects().filter_map(|object| object.cluster()) {
+            if !live.contains(cluster) {
+                live.insert(cluster.into());
+            }
+        }
+        live
+    }
+
+    /// Whether something that the bus said while it caught up is not final.
+    fn has_history(&self, source: &SourceName) -> bool {
+        let mut tail = self.tail.iter();
+        tail.any(|folded| {
+            folded.entry.source == *source && folded.entry.is_history() && !folded.is_parked()
+        })
+    }
+
+    /// After a start in the middle of catching up: what was taken waits for the bus as before.
+    pub(super) fn go_on_catching_up(&mut self) {
+        for folded in self.tail.iter().filter(|folded| !folded.is_parked()) {
+            if folded.entry.is_history()
+                && let Some(bus) = self.buses.get_mut(&folded.entry.source)
+            {
+                bus.catching_up.get_or_insert_default();
+            }
+        }
+    }
+
+    /// Sōzu was read: where a bus catches up since before that, this is what it is not to touch.
+    pub(super) fn note_live_clusters(&mut self) {
+        let waits = |bus: &Bus| matches!(&bus.catching_up, Some(CatchUp { held: None, .. }));
+        if !self.buses.values().any(waits) {
+            return;
+        }
+        let live = self.live_clusters();
+        let catching_up = self
+            .buses
+            .values_mut()
+            .filter_map(|bus| bus.catching_up.as_mut());
+        for catching_up in catching_up {
+            catching_up.held.get_or_insert_with(|| live.clone());
+        }
+    }
+
+    /// Whether the bus was catching up when this daemon started, and has not subscribed since.
+    pub(super) fn has_to_subscribe(&self, source: &SourceName) -> bool {
+        let bus = self.buses.get(source);
+        let catching_up = bus.and_then(|bus| bus.catching_up.as_ref());
+        catching_up.is_some_and(|it| !it.is_subscribed)
+    }
+
+    /// The buses that have come as far as their topics went when they subscribed.
+    pub(super) fn buses_at_their_end(&self) -> Vec<SourceName> {
+        let at_their_end = self.buses.iter().filter(|(source, bus)| {
+            let position = self.positions.get(*source).copied();
+            let mut catching_up = bus.catching_up.iter();
+            catching_up.any(|it| it.is_subscribed && position >= it.end)
+        });
+        at_their_end.map(|(source, _)| source.clone()).collect()
+    }
+
+    /// Whether the guard has already held what the bus would take over.
+    pub(super) fn take_overs_are_judged(&self, source: &SourceName) -> bool {
+        let bus = self.buses.get(source);
+        bus.and_then(|bus| bus.catching_up.as_ref())
+            .is_none_or(|it| it.judged)
+    }
+
+    pub(super) fn has_caught_up(&mut self, source: &SourceName) {
+        if let Some(bus) = self.buses.get_mut(source) {
+            bus.catching_up = None;
+            bus.caught_up_once = true;
+            self.acceptance.caught_up.insert(source.clone());
+        }
     }
 
     pub(super) fn take_changes(
@@ -120,13 +214,21 @@ impl Keeper {
             .cloned()
             .unwrap_or_default();
         let mut objects = self.desired.declared().count(&source);
+        let bus = self.buses.get(&source);
+        let catching_up = bus.and_then(|bus| bus.catching_up.as_ref());
+        let taken_as = match catching_up {
+            Some(catching_up) => Admission::History {
+                anew: catching_up.anew,
+            },
+            None => Admission::Order,
+        };
         let mut entries = Vec::with_capacity(news.len());
         for change in news {
             let judged = self.judge_order(&change, &policy, objects);
             objects += usize::from(judged.is_ok());
             self.last_seq += 1;
             let (request, admission, original) = match judged {
-                Ok(request) => (request, Admission::Order, None),
+                Ok(request) => (request, taken_as.clone(), None),
                 Err(reason) => {
                     let request = change.request.unwrap_or_default();
                     (request, Admission::Refused(reason), Some(change.bytes))
@@ -172,6 +274,10 @@ impl Keeper {
             if let Some(position) = entry.position {
                 let bus = self.buses.entry(entry.source.clone()).or_default();
                 bus.taken.push_back((position, entry.seq));
+            } else if let Some(bus) = self.buses.get_mut(&entry.source)
+                && let Some(catching_up) = &mut bus.catching_up
+            {
+                catching_up.judged |= matches!(entry.admission, Admission::Held(_));
             }
         }
     }
@@ -190,22 +296,13 @@ impl Keeper {
             .map(|folded| folded.entry.seq)
             .chain(written)
             .collect();
-        for (source, bus) in &mut self.buses {
+        for bus in self.buses.values_mut() {
             while bus
                 .taken
                 .front()
                 .is_some_and(|(_, seq)| !open.contains(seq))
             {
                 bus.settled = bus.taken.pop_front().map(|(position, _)| position);
-            }
-            let reached = bus
-                .catching_up
-                .as_ref()
-                .is_some_and(|catching_up| self.positions.get(source) >= Some(&catching_up.end));
-            if reached {
-                bus.catching_up = None;
-                bus.caught_up_once = true;
-                self.acceptance.caught_up.insert(source.clone());
             }
         }
         self.settle_idle_buses();
@@ -233,6 +330,9 @@ impl Keeper {
     /// While a bus catches up, a cluster that Sōzu held when it subscribed is untouched by it, with
     /// all that belongs to it: history never replays into live traffic.
     pub(super) fn is_history(&self, key: &Key) -> bool {
+        if self.buses.values().all(|bus| bus.catching_up.is_none()) {
+            return false;
+        }
         let declared = self.desired.declared();
         let mut of_buses = self.buses.iter().filter_map(|(source, bus)| {
             let catching_up = bus.catching_up.as_ref()?;
@@ -249,11 +349,13 @@ impl Keeper {
                 _ => None,
             };
             let held = self.belief.held(key);
+            // A certificate is of no cluster: what is served waits, what is new flows.
+            let is_live_certificate = key.kind() == Kind::Certificate && held.object().is_some();
             let mut clusters = wanted
                 .iter()
                 .chain(held.object())
                 .filter_map(|object| object.cluster());
-            clusters.any(|cluster| catching_up.held.contains(cluster))
+            is_live_certificate || clusters.any(|cluster| catching_up.touches(cluster))
         })
     }
 

@@ -75,6 +75,7 @@ impl Keeper {
         self.next_read = now.at + self.settings.interval.max(state.took * 100);
         self.listeners = Some(Arc::new(state.listeners));
         self.believe(state.held);
+        self.note_live_clusters();
         if !self.silent.is_empty() {
             // The main process holds it and a worker took it: a silent one holds up nothing.
             let Doubts {

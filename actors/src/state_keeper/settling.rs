@@ -25,7 +25,7 @@ impl Keeper {
             || self.doubts.unproven.contains(key)
             || self.unservable.contains_key(key)
             || self.belief.held(key) == Held::Unknown;
-        if self.settings.mode == Mode::Observe {
+        if self.settings.mode == Mode::Observe && !self.is_history(key) {
             Settled::Observed
         } else if self.doubts.divergent.contains(key) {
             Settled::Divergent

@@ -9,6 +9,7 @@ mod orders;
 mod pauses;
 mod refusals;
 mod sozu;
+mod takeovers;
 mod truth;
 
 use std::{

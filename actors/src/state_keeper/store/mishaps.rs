@@ -210,6 +210,7 @@ fn the_next_life_finds_what_the_earlier_one_was_still_writing() {
 const LATER: Schema = Schema {
     text: "",
     steps: &[
+        CURRENT.steps[0],
         |transaction| transaction.execute_batch("ALTER TABLE objects ADD COLUMN colour TEXT"),
         |transaction| transaction.execute_batch("UPDATE objects SET colour = 'blue'"),
     ],
@@ -225,7 +226,7 @@ fn an_older_schema_is_brought_up_step_by_step_and_a_copy_is_left() {
     let blue = "SELECT count(*) FROM objects WHERE colour = 'blue'";
     let count: u64 = connection.query_row(blue, [], |row| row.get(0)).unwrap();
     assert_eq!(count, ROWS);
-    let copies = names(ground.path(), "schema-1");
+    let copies = names(ground.path(), "schema-2");
     assert_eq!(copies.len(), 1, "{copies:?}");
     let copy = ground.path().join(&copies[0]);
     assert_eq!(mode(&copy), 0o600);
@@ -241,8 +242,8 @@ fn an_older_schema_is_brought_up_step_by_step_and_a_copy_is_left() {
         matches!(
             error,
             StoreError::Newer {
-                found: 3,
-                known: 1,
+                found: 4,
+                known: 2,
                 ..
             }
         ),
@@ -259,7 +260,7 @@ fn an_older_schema_is_brought_up_step_by_step_and_a_copy_is_left() {
 fn a_step_that_fails_changes_nothing() {
     const BROKEN: Schema = Schema {
         text: "",
-        steps: &[LATER.steps[0], |transaction| {
+        steps: &[CURRENT.steps[0], LATER.steps[1], |transaction| {
             transaction.execute_batch("nonsense")
         }],
     };
@@ -275,16 +276,35 @@ fn a_step_that_fails_changes_nothing() {
     );
 }
 
+/// What the first schema lacks and the steps bring is what an empty database gets.
 #[test]
 fn this_versions_steps_fit_its_schema() {
-    let mut connection = Connection::open_in_memory().unwrap();
-    CURRENT
-        .prepare(&mut connection, Path::new("unused"), now())
-        .unwrap();
-    let number: i64 = connection
-        .query_row("PRAGMA user_version", [], |row| row.get(0))
-        .unwrap();
-    assert_eq!(number, 1);
+    let shape = |connection: &Connection| {
+        let mut statement = connection
+            .prepare(
+                "SELECT m.type, m.name, c.name FROM sqlite_schema m
+                 LEFT JOIN pragma_table_info(m.name) c ORDER BY m.type, m.name, c.cid",
+            )
+            .unwrap();
+        let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)));
+        let rows = rows.unwrap().map(|row| row.unwrap());
+        rows.collect::<Vec<(String, String, Option<String>)>>()
+    };
+    let path = Path::new("unused");
+    let mut new = Connection::open_in_memory().unwrap();
+    CURRENT.prepare(&mut new, path, now()).unwrap();
+    let number = "PRAGMA user_version";
+    let number: i64 = new.query_row(number, [], |row| row.get(0)).unwrap();
+    assert_eq!(number, 2);
+
+    let ground = tempfile::tempdir().unwrap();
+    let file = ground.path().join("state.db");
+    let mut old = Connection::open(&file).unwrap();
+    let first = CURRENT.text.replace("    instead   BLOB,", "    --");
+    old.execute_batch(&first).unwrap();
+    old.pragma_update(None, "user_version", 1).unwrap();
+    CURRENT.prepare(&mut old, &file, now()).unwrap();
+    assert_eq!(shape(&old), shape(&new));
 }
 
 #[test]

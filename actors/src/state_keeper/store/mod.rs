@@ -394,7 +394,8 @@ impl Store {
         let since = rows::millis(now.checked_sub(LATELY).unwrap_or(SystemTime::UNIX_EPOCH));
         let mut statement = self.connection.prepare(
             "SELECT source, (SELECT count(*) FROM journal WHERE journal.source = positions.source
-             AND at >= ?1 AND admission = 'conclusion') AS removed FROM positions WHERE removed > 0",
+             AND at >= ?1 AND (admission = 'conclusion'
+                 OR (admission IN ('history', 'first_look') AND verdict = 'taken_over'))) AS removed FROM positions WHERE removed > 0",
         )?;
         let rows = statement.query_map([since], |row| {
             let source: String = row.get(0)?;

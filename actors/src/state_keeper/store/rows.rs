@@ -98,6 +98,8 @@ pub(super) fn insert_entry(transaction: &Transaction<'_>, entry: &Entry) -> Resu
     let adds = request.and_then(Object::added_by).is_some();
     let (admission, hold, reason) = match &entry.admission {
         Admission::Order => ("order", None, None),
+        Admission::History { anew: false } => ("history", None, None),
+        Admission::History { anew: true } => ("first_look", None, None),
         Admission::Conclusion => ("conclusion", None, None),
         Admission::Held(id) => ("held", Some(id.as_ref()), None),
         Admission::Refused(reason) => ("refused", None, Some(reason.as_str())),
@@ -176,9 +178,17 @@ pub(super) fn set_declaration(
         Stance::Present => ("present", None, None, None, now),
         Stance::Absent { at, unseen_in } => ("absent", None, None, unseen_in.as_deref(), *at),
         Stance::Kept(Why::Hold(id)) => ("kept", Some("hold"), Some(id.as_ref()), None, now),
+        Stance::Kept(Why::TakeOver { hold, .. }) => {
+            ("kept", Some("take_over"), Some(hold.as_ref()), None, now)
+        }
         Stance::Kept(Why::StillUsed) => ("kept", Some("still_used"), None, None, now),
         Stance::Kept(Why::Orphaned) => ("kept", Some("orphaned"), None, None, now),
     };
+    let instead = match &declaration.stance {
+        Stance::Kept(Why::TakeOver { instead, .. }) => instead.as_ref(),
+        _ => None,
+    };
+    let instead = instead.map(|object| object.add().encode_to_vec());
     // What is gone keeps the request that once added it: it is where the key comes from.
     let request = declaration
         .object
@@ -187,10 +197,11 @@ pub(super) fn set_declaration(
     transaction
         .prepare_cached(
             "INSERT INTO objects
-             (kind, key, source, stance, why, hold, origin, request, since, at, unseen_in)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, coalesce(?8, x''), ?9, ?10, ?11)
+             (kind, key, source, stance, why, hold, origin, request, since, at, unseen_in, instead)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, coalesce(?8, x''), ?9, ?10, ?11, ?12)
              ON CONFLICT (kind, key, source) DO UPDATE SET stance = ?4, why = ?5, hold = ?6,
-             origin = ?7, request = coalesce(?8, request), since = ?9, at = ?10, unseen_in = ?11",
+             origin = ?7, request = coalesce(?8, request), since = ?9, at = ?10, unseen_in = ?11,
+             instead = ?12",
         )?
         .execute(params![
             kind,
@@ -204,6 +215,7 @@ pub(super) fn set_declaration(
             declaration.since,
             millis(at),
             unseen_in,
+            instead,
         ])?;
     Ok(())
 }
@@ -212,7 +224,8 @@ pub(super) fn declarations(
     connection: &Connection,
 ) -> Result<Vec<(Key, SourceName, Declaration)>, StoreError> {
     let mut statement = connection.prepare(
-        "SELECT source, stance, why, hold, origin, request, since, at, unseen_in, kind, key
+        "SELECT source, stance, why, hold, origin, request, since, at, unseen_in, kind, key,
+                instead
          FROM objects",
     )?;
     let mut rows = statement.query([])?;
@@ -252,6 +265,18 @@ fn declaration(row: &Row<'_>) -> Result<Option<(Key, SourceName, Declaration)>, 
             unseen_in: unseen_in.map(Into::into),
         },
         ("kept", Some("hold"), Some(id)) => Stance::Kept(Why::Hold(id.into())),
+        ("kept", Some("take_over"), Some(hold)) => Stance::Kept(Why::TakeOver {
+            hold: hold.into(),
+            instead: match row.get::<_, Option<Vec<u8>>>(11)? {
+                None => None,
+                Some(bytes) => {
+                    let instead = decode(&bytes).as_ref().and_then(Object::added_by);
+                    let instead =
+                        instead.ok_or_else(|| bad("what it is held against is no object"))?;
+                    Some(Arc::new(instead))
+                }
+            },
+        }),
         ("kept", Some("still_used"), _) => Stance::Kept(Why::StillUsed),
         ("kept", Some("orphaned"), _) => Stance::Kept(Why::Orphaned),
         _ => return Err(bad("its stance is unknown")),
@@ -315,6 +340,8 @@ pub(super) fn tail(connection: &Connection) -> Result<Vec<Entry>, StoreError> {
             original: row.get::<_, Option<Vec<u8>>>(9)?.map(Into::into),
             admission: match (admission.as_str(), hold) {
                 ("order", _) => Admission::Order,
+                ("history", _) => Admission::History { anew: false },
+                ("first_look", _) => Admission::History { anew: true },
                 ("conclusion", _) => Admission::Conclusion,
                 ("held", Some(id)) => Admission::Held(id.into()),
                 ("released", Some(id)) => operator(Word::Release(id.into()))?,

@@ -31,8 +31,9 @@ CREATE TABLE journal (
     change     TEXT NOT NULL,    -- 'add' or 'remove'
     origin     ANY,              -- the file, the message's id, or the operator: 'uid 1000'
     position   TEXT,
-    admission  TEXT NOT NULL,    -- 'order', 'conclusion', 'held', 'refused'; by an operator:
-                                 -- 'released', 'discarded', 'removed'
+    admission  TEXT NOT NULL,    -- 'order', 'conclusion', 'held', 'refused'; of a bus that catches up:
+                                 -- 'history', 'first_look'; by an operator: 'released', 'discarded',
+                                 -- 'removed'
     hold       TEXT,
     request    BLOB NOT NULL,    -- Sōzu's protobuf Request, without a private key that a file has
     original   BLOB,             -- a bus's own bytes, of what is not let in
@@ -50,7 +51,7 @@ CREATE TABLE objects (
     key       TEXT NOT NULL,
     source    TEXT NOT NULL,
     stance    TEXT NOT NULL,     -- 'present', 'absent', 'kept'
-    why       TEXT,              -- of 'kept': 'hold', 'still_used', 'orphaned'
+    why       TEXT,              -- of 'kept': 'hold', 'take_over', 'still_used', 'orphaned'
     hold      TEXT,
     origin    ANY,
     request   BLOB NOT NULL,     -- the request that adds the object, or that removed it
@@ -59,6 +60,7 @@ CREATE TABLE objects (
     since     INTEGER NOT NULL,  -- the log entry with which the source began to want it
     at        INTEGER NOT NULL,
     unseen_in TEXT,              -- of 'absent': the life of Sōzu that was read without it
+    instead   BLOB,              -- of 'take_over': the request that adds what the source wants there
     PRIMARY KEY (kind, key, source)
 ) WITHOUT ROWID;
 
@@ -67,7 +69,7 @@ CREATE VIEW dead_letters AS
     WHERE verdict = 'refused';
 CREATE VIEW holds AS
     SELECT hold AS id, source, count(*) AS objects, min(at) AS at FROM objects
-    WHERE stance = 'kept' AND why = 'hold' GROUP BY hold, source;
+    WHERE stance = 'kept' AND hold IS NOT NULL GROUP BY hold, source;
 ";
 
 /// Leads from one schema to the next.
@@ -85,8 +87,19 @@ pub(super) struct Schema {
 /// This version's. A new column, view or word in a column is a new schema, with a step to it.
 pub(super) const CURRENT: Schema = Schema {
     text: SCHEMA,
-    steps: &[],
+    steps: &[holds_of_take_overs],
 };
+
+/// 1 → 2: what a bus would take over while it catches up may be held.
+fn holds_of_take_overs(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
+    transaction.execute_batch(
+        "ALTER TABLE objects ADD COLUMN instead BLOB;
+         DROP VIEW holds;
+         CREATE VIEW holds AS
+             SELECT hold AS id, source, count(*) AS objects, min(at) AS at FROM objects
+             WHERE stance = 'kept' AND hold IS NOT NULL GROUP BY hold, source;",
+    )
+}
 
 impl Schema {
     fn number(&self) -> i64 {

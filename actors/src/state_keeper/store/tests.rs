@@ -241,7 +241,7 @@ fn a_newer_schema_is_named_and_left_alone() {
         panic!("a newer schema is not opened")
     };
     let text = error.to_string();
-    assert!(text.contains("99") && text.contains("knows 1"), "{text}");
+    assert!(text.contains("99") && text.contains("knows 2"), "{text}");
 }
 
 #[test]

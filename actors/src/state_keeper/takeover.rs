@@ -1,0 +1,135 @@
+//! The end of a bus's catching up: what it would put in the place of what Sōzu held is a conclusion
+//! that the guard judges. What it lets pass goes; what it holds stays as Sōzu has it.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use super::{
+    declared::{Declaration, Wanted},
+    events::{Effect, Mark, Now},
+    guard::{self, TakeOver},
+    held::Held,
+    keeper::Keeper,
+    key::{Key, Kind, Object},
+    log::{Admission, Entry, Folded},
+};
+use crate::messages::SourceName;
+
+/// Nobody waits for an answer to what the guard has written.
+const NOBODY: u64 = u64::MAX;
+
+impl Keeper {
+    /// Buses that have come as far as their topics went when they subscribed have caught up, once the
+    /// guard has judged what they would take over.
+    pub(super) fn end_catching_up(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        for source in self.buses_at_their_end() {
+            // Sōzu as it is now decides, and the disk has to be free for what is held.
+            let is_known = self.belief.is_read() && !self.must_read;
+            if !is_known || self.appending.is_some() || self.desk.is_writing() {
+                return;
+            }
+            let conclusion = self.take_overs(&source);
+            match self.judge_take_overs(now, &source, &conclusion) {
+                Some(id) => self.hold_back(now, source, conclusion, &id, effects),
+                None => self.has_caught_up(&source),
+            }
+        }
+    }
+
+    /// The hold's id, if the guard holds what the bus would take over.
+    fn judge_take_overs(
+        &mut self,
+        now: Now,
+        source: &SourceName,
+        conclusion: &[(TakeOver, Arc<Object>)],
+    ) -> Option<Arc<str>> {
+        if self.take_overs_are_judged(source) {
+            return None;
+        }
+        let certificates = self.belief.keys().map(Key::kind);
+        let certificates = certificates.filter(|kind| *kind == Kind::Certificate);
+        let certificates = certificates.count();
+        let take_overs: Vec<&TakeOver> = conclusion.iter().map(|(it, _)| it).collect();
+        let history = self.histories.entry(source.clone()).or_default();
+        history.owned(now.at, self.belief.count());
+        let bounds = self.settings.bounds;
+        match guard::judge_take_overs(&take_overs, certificates, history, bounds, now.at) {
+            guard::Verdict::Pass => {
+                history.removed(now.at, take_overs.len());
+                None
+            }
+            guard::Verdict::Hold(id) => Some(id),
+        }
+    }
+
+    /// What Sōzu holds is written as held, key by key, against what the bus says.
+    fn hold_back(
+        &mut self,
+        now: Now,
+        source: SourceName,
+        mut conclusion: Vec<(TakeOver, Arc<Object>)>,
+        id: &Arc<str>,
+        effects: &mut Vec<Effect>,
+    ) {
+        tracing::warn!(%source, hold = %id, objects = conclusion.len(), "What a bus would take over after it caught up is held; `sozu-manager holds list` shows it, `holds release` lets it through.");
+        // What uses something comes after it.
+        conclusion.sort_by_key(|(take_over, _)| take_over.key.kind());
+        let mut entries = Vec::with_capacity(conclusion.len());
+        for (_, held) in conclusion {
+            self.last_seq += 1;
+            entries.push(Entry {
+                seq: self.last_seq,
+                source: source.clone(),
+                at: now.wall,
+                request: held.add(),
+                origin: None,
+                position: None,
+                original: None,
+                admission: Admission::Held(id.clone()),
+            });
+        }
+        if let Some(position) = self.positions.get(&source).copied() {
+            self.append(source, Mark::Position(position), entries, NOBODY, effects);
+        }
+    }
+
+    /// What the bus wants, as it said while it caught up, where Sōzu holds another value that the bus has
+    /// never said; and what Sōzu holds there.
+    fn take_overs(&self, source: &SourceName) -> Vec<(TakeOver, Arc<Object>)> {
+        let mut strange: BTreeMap<&Key, bool> = BTreeMap::new();
+        let history = self.tail.iter();
+        for folded in history.filter(|folded| is_history_of(folded, source)) {
+            for turned in folded.turned.iter().filter(|it| it.source == *source) {
+                let Held::Object(held) = self.belief.held(&turned.key) else {
+                    continue;
+                };
+                let says = |declaration: &Option<Declaration>| {
+                    let object = declaration.as_ref().and_then(Declaration::standing);
+                    object.is_some_and(|object| object.same(&held))
+                };
+                // What another topic said is nothing that this one has said.
+                let is_anew = folded.entry.admission == (Admission::History { anew: true });
+                let is_said = says(&turned.after) || (!is_anew && says(&turned.before));
+                *strange.entry(&turned.key).or_insert(true) &= !is_said;
+            }
+        }
+        let strange = strange.into_iter().filter(|(_, is_strange)| *is_strange);
+        let take_over = |key: &Key| {
+            let held = self.belief.held(key).object()?.clone();
+            let instead = match self.desired.declared().wanted(key) {
+                Wanted::Object(object, owner) if owner == *source && !object.same(&held) => {
+                    Some(object)
+                }
+                Wanted::Nothing => None,
+                _ => return None,
+            };
+            let key = key.clone();
+            Some((TakeOver { key, instead }, held))
+        };
+        strange.filter_map(|(key, _)| take_over(key)).collect()
+    }
+}
+
+/// Whether the bus said it while it caught up, and it is not final.
+fn is_history_of(folded: &Folded, source: &SourceName) -> bool {
+    folded.entry.source == *source && folded.entry.is_history()
+}
