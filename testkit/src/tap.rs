@@ -1,7 +1,8 @@
 //! A command socket between the daemon and Sōzu, on which a test decides what becomes of each exchange.
 
 use std::{
-    fmt, io,
+    fmt,
+    io::{self, Read as _},
     os::unix::net::{UnixListener, UnixStream},
     path::{Path, PathBuf},
     sync::{
@@ -9,12 +10,16 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     thread,
+    time::Duration,
 };
 
 use sozu_command_lib::proto::command::Request;
 use tempfile::TempDir;
 
 use crate::{Error, Result, Sozu, sozu::wire};
+
+/// How long Sōzu's end of a connection is not looked at.
+const GLANCE: Duration = Duration::from_millis(5);
 
 /// What becomes of an exchange.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,7 +108,10 @@ fn socket_in(directory: &Path) -> PathBuf {
 fn serve(mut client: UnixStream, behind: &Path, rule: &Mutex<Rule>) -> Result<()> {
     let mut sozu = UnixStream::connect(behind).map_err(Error::while_doing("reaching Sōzu"))?;
     loop {
-        let mut request = wire::read::<Request>(&mut client)?;
+        let Some(first) = next_byte(&mut client, &mut sozu) else {
+            return Ok(());
+        };
+        let mut request = wire::read::<Request>(&mut [first].as_slice().chain(&mut client))?;
         let fate = (rule.lock().unwrap_or_else(PoisonError::into_inner))(&mut request);
         match fate {
             Fate::Swallow => continue,
@@ -121,6 +129,33 @@ fn serve(mut client: UnixStream, behind: &Path, rule: &Mutex<Rule>) -> Result<()
             _ => send(&mut client, &wire::frame(answer)),
         })?;
     }
+}
+
+/// The first byte of the client's next request; nothing once either side has closed. That Sōzu has is noticed at
+/// once, as it is on a connection without us.
+fn next_byte(client: &mut UnixStream, sozu: &mut UnixStream) -> Option<u8> {
+    let mut byte = [0];
+    let first = loop {
+        client.set_read_timeout(Some(GLANCE)).ok()?;
+        match client.read(&mut byte) {
+            Ok(1) => break byte[0],
+            Err(error) if is_nothing_yet(&error) => {}
+            _ => return None,
+        }
+        sozu.set_nonblocking(true).ok()?;
+        match sozu.read(&mut byte) {
+            Err(error) if is_nothing_yet(&error) => {}
+            _ => return None,
+        }
+    };
+    client.set_read_timeout(None).ok()?;
+    sozu.set_nonblocking(false).ok()?;
+    Some(first)
+}
+
+fn is_nothing_yet(error: &io::Error) -> bool {
+    use io::ErrorKind::{Interrupted, TimedOut, WouldBlock};
+    matches!(error.kind(), Interrupted | TimedOut | WouldBlock)
 }
 
 fn send(stream: &mut UnixStream, frame: &[u8]) -> Result<()> {

@@ -66,7 +66,7 @@ pub(crate) fn frame(message: &impl Message) -> Vec<u8> {
 }
 
 /// One frame.
-pub(crate) fn read<M: Message + Default>(stream: &mut UnixStream) -> Result<M> {
+pub(crate) fn read<M: Message + Default>(stream: &mut impl Read) -> Result<M> {
     let mut header = [0; HEADER];
     stream
         .read_exact(&mut header)
