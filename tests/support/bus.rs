@@ -12,7 +12,7 @@
 )]
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     path::{Path, PathBuf},
     sync::Arc,
     thread::JoinHandle,
@@ -20,19 +20,23 @@ use std::{
 };
 
 use actors::{
-    messages::{BusChange, Changes, Order, Ordered, Position, SourceName, Subscribed, What},
+    messages::{
+        BusChange, Changes, FileContent, ListedFile, Listing, Order, Ordered, Pause, Position,
+        SourceName, Subscribed, What,
+    },
     socket_pool,
     state_keeper::{
         self, StateKeeper,
         events::Settings,
         gate::Mode,
         guard::Bounds,
+        key::{Keyed, Object},
         policy::Policy,
         report::{Report, SourceReport},
         store::{Limits, StateDirectory},
     },
 };
-use sozu_command_lib::proto::command::Request;
+use sozu_command_lib::proto::command::{Request, request::RequestType};
 use sozu_socket::Builder;
 use supervisors::{Ref, Spec, Supervisor};
 use tempfile::TempDir;
@@ -150,6 +154,7 @@ impl Host {
                 },
                 mode: Mode::Apply,
                 interval: Duration::from_mins(1),
+                upgrade_workers: false,
                 worker_timeout,
                 max_request_bytes: 1_900_000,
                 sources: Vec::new(),
@@ -256,6 +261,58 @@ impl Host {
                 .map_err(|error| error.to_string())?
                 .map_err(|error| error.to_string())
         })
+    }
+
+    /// Tells what a directory says, file by file: all of it.
+    pub fn list(
+        &self,
+        source: &str,
+        files: &BTreeMap<String, Vec<RequestType>>,
+    ) -> Result<usize, String> {
+        self.list_within(source, files, ASK)
+    }
+
+    pub fn list_within(
+        &self,
+        source: &str,
+        files: &BTreeMap<String, Vec<RequestType>>,
+        within: Duration,
+    ) -> Result<usize, String> {
+        let objects = |requests: &[RequestType]| {
+            let objects = requests
+                .iter()
+                .map(|request| Object::added_by(request).unwrap());
+            FileContent::Objects(Arc::new(
+                objects.map(|it| Keyed::new(it).unwrap()).collect(),
+            ))
+        };
+        let listing = Listing {
+            source: SourceName::new(source),
+            device: 1,
+            files: files
+                .iter()
+                .map(|(name, requests)| ListedFile {
+                    path: Arc::new(name.into()),
+                    content: objects(requests),
+                })
+                .collect(),
+        };
+        let asked = self
+            .runtime
+            .block_on(self.tree().keeper.ask(listing, within));
+        match asked {
+            Ok(Ok(declared)) => Ok(declared.changes),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    /// A person pauses, or ends the pause.
+    #[track_caller]
+    pub fn pause(&self, lasts: Option<Duration>) {
+        let pause = Pause { uid: 1000, lasts };
+        let asked = self.runtime.block_on(self.tree().keeper.ask(pause, ASK));
+        asked.unwrap().unwrap();
     }
 
     /// A person's order, with its receipt.
