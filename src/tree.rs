@@ -171,6 +171,7 @@ fn keeper(config: &Config, state_directory: Arc<StateDirectory>) -> state_keeper
                 tables::Mode::Observe => Mode::Observe,
             },
             interval: config.reconcile.interval,
+            upgrade_workers: config.reconcile.upgrade_workers,
             worker_timeout: config.sozu.worker_timeout,
             max_request_bytes: config.sozu.max_request_bytes,
             // A bus and what it may do come with the first kind of bus.

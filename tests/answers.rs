@@ -16,12 +16,13 @@ use std::{
     time::Duration,
 };
 
+use actors::state_keeper::events::Settings;
 use bus::{Host, Topic};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
-use sozu_command_lib::proto::command::{Request, request::RequestType};
+use sozu_command_lib::proto::command::{Request, ResponseStatus, request::RequestType};
 use support::{
     Row, all_well, answer, at_rest, daemon, frontend, requests, rounds, route, served,
     sozu_and_daemon, told, verdicts, write_route,
@@ -589,5 +590,81 @@ fn all_workers_are_stopped_under_a_bulk_and_the_difference_is_told() {
         assert_eq!(row.verdict(), wanted, "{row:?}");
     }
     scene.holds(&[]);
+    scene.flows();
+}
+
+/// All workers have a route of which their main process knows nothing.
+fn divergent(change: impl FnOnce(&mut Settings)) -> (Scene, Vec<i32>) {
+    let sozu = Sozu::start().unwrap();
+    let mut host = Host::prepare(&sozu, sozu.command_socket(), &["platform"]);
+    host.settings(change);
+    host.start_again();
+    let mut scene = Scene::with(sozu, host);
+    let workers = scene.sozu.worker_pids();
+    scene.sozu.stop_workers().unwrap();
+    let change = front(&scene.sozu, "a", "b.example");
+    scene.publish([change]);
+    wait_until("Sōzu's main process takes it back", LONG, || {
+        let held = scene.sozu.held().unwrap();
+        scene.sozu.log().contains("b.example") && held.hostnames() == ["a.example"]
+    });
+    scene.sozu.continue_workers().unwrap();
+    let rows = scene.rests();
+    assert_eq!(names(&rows), ["divergent"], "{rows:?}");
+    (scene, workers)
+}
+
+#[track_caller]
+fn is_cured(scene: &Scene, before: &[i32]) {
+    wait_until("the workers are new, and it is held", LONG, || {
+        let workers = scene.sozu.worker_pids();
+        let are_new = workers.len() == 2 && workers.iter().all(|pid| !before.contains(pid));
+        let hostnames = scene.sozu.held().unwrap().hostnames();
+        let is_told = scene.host.report().drift.is_empty();
+        if are_new && is_told && hostnames == ["a.example", "b.example"] {
+            Ok(())
+        } else {
+            Err(format!("{workers:?} after {before:?}, {hostnames:?}"))
+        }
+    });
+}
+
+fn upgrades(sozu: &Sozu) -> usize {
+    let log = sozu.log();
+    let lines = log
+        .lines()
+        .filter(|line| line.contains("verb=worker_upgraded"));
+    lines.count()
+}
+
+/// They are replaced one by one, each once, and what was missing is sent again.
+#[test]
+fn workers_that_differ_are_replaced_and_what_was_missing_is_sent_again() {
+    let (mut scene, before) = divergent(|settings| settings.upgrade_workers = true);
+    is_cured(&scene, &before);
+    scene.flows();
+    assert_eq!(upgrades(&scene.sozu), 2);
+}
+
+/// Unless it is asked to, the daemon replaces none; after an operator has, it sends what was missing.
+#[test]
+fn what_was_missing_is_sent_again_after_an_operator_has_replaced_the_workers() {
+    let (mut scene, before) = divergent(|settings| settings.interval = Duration::from_secs(1));
+    scene.flows();
+    assert_eq!(upgrades(&scene.sozu), 0);
+    for worker in [0, 1] {
+        let upgraded = scene.sozu.request(RequestType::UpgradeWorker(worker));
+        assert_eq!(upgraded.unwrap().status, ResponseStatus::Ok as i32);
+    }
+    wait_until("it is held", LONG, || {
+        scene
+            .sozu
+            .held()
+            .unwrap()
+            .hostnames()
+            .contains(&"b.example".to_owned())
+    });
+    let after = scene.sozu.worker_pids();
+    assert!(after.iter().all(|pid| !before.contains(pid)), "{after:?}");
     scene.flows();
 }

@@ -159,6 +159,11 @@ pub const CHANGE_APPLY_DURATION: Metric = Metric::histogram(
     SHORT,
     "Time from taking a change to Sōzu's OK.",
 );
+/// `{outcome}`: `replaced`, `failed`, `unknown`.
+pub const WORKER_UPGRADES: Metric = Metric::counter(
+    "sozu_manager_worker_upgrades_total",
+    "Workers of Sōzu that differed from its main process and were to be replaced.",
+);
 /// `{cause}`.
 pub const RESTORATIONS: Metric = Metric::counter(
     "sozu_manager_restorations_total",
@@ -200,11 +205,12 @@ pub const PROCESS_START: Metric = Metric::gauge(
 );
 
 /// What the exporter renders.
-pub const RECORDED: [Metric; 6] = [
+pub const RECORDED: [Metric; 7] = [
     SOZU_REQUESTS,
     SCRAPE_DURATION,
     CHANGES,
     CHANGE_APPLY_DURATION,
+    WORKER_UPGRADES,
     RESTORATIONS,
     RESTORATION_DURATION,
 ];
@@ -274,6 +280,11 @@ pub fn change_applied(source: &SourceName, took: Duration) {
         .record(took);
 }
 
+/// A worker that differed from its main process was replaced, or not.
+pub fn worker_upgrade(outcome: &'static str) {
+    ::metrics::counter!(WORKER_UPGRADES.name, "outcome" => outcome).increment(1);
+}
+
 /// Sōzu holds again what it should, so long after the cause was noticed.
 pub fn restoration(cause: &'static str, took: Duration) {
     ::metrics::counter!(RESTORATIONS.name, "cause" => cause).increment(1);
@@ -331,6 +342,7 @@ mod tests {
             change(&source, "applied");
             change(&source, "applied");
             change_applied(&source, Duration::from_millis(20));
+            worker_upgrade("replaced");
             restoration("new_life", Duration::from_secs(700));
         });
         let text = written(&registry, |_| true);

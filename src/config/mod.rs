@@ -55,10 +55,9 @@ pub struct Loaded {
 }
 
 /// Keys of the interface that this version reads and does not act on yet.
-const IDLE: [&[&str]; 5] = [
+const IDLE: [&[&str]; 4] = [
     &["metrics", "detail"],
     &["metrics", "max_series"],
-    &["reconcile", "upgrade_workers"],
     &["dead_letters", "max_bytes"],
     &["dead_letters", "when_full"],
 ];

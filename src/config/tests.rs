@@ -379,7 +379,7 @@ fn a_file_that_is_not_utf_8_has_a_place() {
 
 #[test]
 fn a_setting_without_effect_is_told_and_a_default_is_not() {
-    let text = "[metrics]\ndetail = \"cluster\"\n[reconcile]\nupgrade_workers = true\n";
+    let text = "[metrics]\ndetail = \"cluster\"\n[dead_letters]\nwhen_full = \"stop\"\n";
     let variables = environment(&[("SOZU_MANAGER__METRICS__MAX_SERIES", "7")]);
     let loaded = parse("f.toml", text.as_bytes(), &variables).unwrap();
     let told: Vec<String> = loaded.idle().iter().map(Problem::to_string).collect();
@@ -388,7 +388,7 @@ fn a_setting_without_effect_is_told_and_a_default_is_not() {
         told,
         [
             format!("$SOZU_MANAGER__METRICS__MAX_SERIES: [metrics] max_series: {no}"),
-            format!("f.toml:4:19: [reconcile] upgrade_workers: {no}"),
+            format!("f.toml:4:13: [dead_letters] when_full: {no}"),
         ]
     );
 }

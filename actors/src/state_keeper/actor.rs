@@ -223,6 +223,14 @@ impl StateKeeper {
                 let answer = ask_status(self.pool.clone());
                 self.then(answer, context, |workers, _| Event::Status(workers));
             }
+            Effect::UpgradeWorker(id) => {
+                let pool = self.pool.clone();
+                let answer = async move {
+                    let request = RequestType::UpgradeWorker(id).into();
+                    exchange(&pool, request).await.map(drop)
+                };
+                self.then(answer, context, |result, _| Event::Upgraded(result));
+            }
             Effect::ReadBack => {
                 let state = read_back(self.pool.clone());
                 self.then(state, context, |state, _| Event::Read(state));

@@ -33,6 +33,8 @@ pub struct Settings {
     pub bounds: Bounds,
     /// Whether anything is sent.
     pub mode: Mode,
+    /// Whether a worker that differs from its main process is replaced.
+    pub upgrade_workers: bool,
     /// How often Sōzu is read again.
     pub interval: Duration,
     /// Sōzu's own `worker_timeout`.
@@ -113,6 +115,8 @@ pub enum Event {
     Sent(Outcome),
     /// What came back for the last [`Effect::AskStatus`]: each worker's id, and whether it answers.
     Status(Result<Vec<(u32, bool)>, ExchangeError>),
+    /// What came back for the last [`Effect::UpgradeWorker`].
+    Upgraded(Result<(), ExchangeError>),
     /// What came back for the last [`Effect::ReadBack`].
     Read(Result<ReadState, ExchangeError>),
     /// A person's order; `reply` names who waits for the answer.
@@ -180,6 +184,8 @@ pub enum Effect {
     Send(Vec<Request>),
     /// Ask for the workers' status.
     AskStatus,
+    /// Have Sōzu replace this worker.
+    UpgradeWorker(u32),
     /// Read all that the main process holds.
     ReadBack,
     /// Answer a listing or changes.

@@ -29,6 +29,7 @@ use super::{
     plan::Step,
     report::Listeners,
     sending,
+    upgrade::Workers,
 };
 use crate::messages::{DeclareError, Position, SourceName};
 
@@ -49,6 +50,8 @@ pub(super) enum Doing {
         requests: usize,
         life: Option<Life>,
     },
+    /// This worker is being replaced.
+    Upgrading(u32),
 }
 
 /// What is being written into the accepted sets.
@@ -138,6 +141,7 @@ pub struct Keeper {
     pub(super) complete_life: Option<Arc<str>>,
     pub(super) workers: usize,
     pub(super) silent: Vec<u32>,
+    pub(super) workers_known: Workers,
     pub(super) doing: Doing,
     pub(super) must_read: bool,
     pub(super) fence_ends: Duration,
@@ -192,6 +196,7 @@ impl Keeper {
             complete_life: loaded.complete_life,
             workers: 0,
             silent: Vec::new(),
+            workers_known: Workers::default(),
             doing: Doing::Nothing,
             must_read: true,
             fence_ends: now.at,
@@ -282,6 +287,7 @@ impl Keeper {
             Event::Accepted(result) => self.on_accepted(now, result),
             Event::Sent(outcome) => self.on_sent(now, &outcome),
             Event::Status(result) => self.on_status(now, result, &mut effects),
+            Event::Upgraded(result) => self.on_upgraded(now, result),
             Event::Read(result) => self.on_read(now, result),
             Event::Order { order, reply } => self.desk.orders.push_back((order, reply)),
             Event::OrderAppended(result) => self.on_order_appended(now, result, &mut effects),
@@ -337,6 +343,7 @@ impl Keeper {
                 if self.life.is_some() {
                     self.doubts = Doubts::default();
                 }
+                self.workers_known = Workers::default();
                 self.complete = false;
                 self.life_seen = now.at;
                 self.must_read = true;
@@ -390,6 +397,7 @@ impl Keeper {
             effects.push(Effect::AskStatus);
         } else if self.gate(now) == Gate::Open {
             self.send_next(effects);
+            self.cure(now, effects);
         }
     }
 

@@ -11,7 +11,8 @@
 //! To read in this order: [`key`], [`effects`], [`declared`], [`listing`], [`admit`], [`policy`],
 //! [`guard`], [`desired`], [`log`] with `fold`, [`held`], [`plan`], [`gate`], [`answer`], [`verdict`]: the
 //! rules, one in each file. Then [`events`] and [`keeper`] with its parts: `intake`, `orders` and
-//! `takeover` (what sources send), `sending`, `outcome` and `reading` (what Sōzu is told and says), `settling`
+//! `takeover` (what sources send), `sending`, `outcome` and `reading` (what Sōzu is told and says), `upgrade`
+//! (workers that differ), `settling`
 //! (what is final), [`operator`] (what a person orders), `pause`, `reporting`. Then the shell:
 //! [`store`], `actor`, `persons`, `journalist`. Only the shell knows actix and SQLite.
 
@@ -53,6 +54,7 @@ mod settling;
 mod sim;
 pub mod store;
 mod takeover;
+mod upgrade;
 pub mod verdict;
 
 pub use actor::StateKeeper;

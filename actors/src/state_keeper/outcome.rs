@@ -197,7 +197,7 @@ impl Keeper {
             {
                 tracing::error!(kind = %step.key.kind(), key = %step.key, error = words, "Sōzu's workers differ from its main process; replace them one by one with `sozu upgrade --worker ID`.");
                 self.belief.learn(&step.key, None);
-                self.doubts.divergent.insert(step.key.clone());
+                self.diverges(step.key.clone());
                 continue;
             } else {
                 self.belief.learn(&step.key, None);

@@ -35,6 +35,7 @@ impl Keeper {
             }
         };
         self.workers = workers.len();
+        self.hear_workers(now, &workers);
         self.silent = workers
             .iter()
             .filter(|(_, answers)| !answers)

@@ -137,6 +137,7 @@ fn settings(mode: Mode) -> Settings {
         },
         mode,
         interval: Duration::from_mins(1),
+        upgrade_workers: false,
         worker_timeout: WORKER_TIMEOUT,
         max_request_bytes: 1_900_000,
         sources: vec![source()],
@@ -338,6 +339,7 @@ impl World {
                 (workers, took) = self.sozu.status(self.at);
                 Event::Status(Ok(workers))
             }
+            Effect::UpgradeWorker(_) => unreachable!("it is not wanted"),
             Effect::ReadBack => {
                 let took = Duration::from_millis(1);
                 Event::Read(Ok(sort_records(records(&self.sozu.main), took)))
