@@ -5,6 +5,7 @@
 //! - [`Pool::workers`], [`Pool::listeners`], [`Pool::cluster`], [`Pool::clusters`] and [`Pool::certificates`] ask what
 //!   connectors ask most.
 //! - [`Pool::events`] hears what happens, and says when something may have been missed.
+//! - [`Pool::query_metrics`] asks for all metrics in pieces that fit Sōzu's buffers.
 //! - [`Pool::seen`] tells whether Sōzu answers, and which [`Life`] of it: another one may hold nothing of yours.
 //!
 //! Every exchange has a deadline, a connection that carried half of one is closed, and an error says what the caller
@@ -40,6 +41,7 @@ mod events;
 mod exchange_dir;
 mod frame;
 mod life;
+mod metrics;
 mod monitor;
 mod patience;
 mod pool;
@@ -52,6 +54,7 @@ pub use builder::Builder;
 pub use events::{Events, Heard};
 pub use exchange_dir::{DirectoryLock, LockError, network_file_system};
 pub use life::Life;
+pub use metrics::{MetricsRead, MetricsReader, ProxyMetrics};
 pub use pool::Pool;
 pub use sozu_config::SozuConfigError;
 
