@@ -1,22 +1,22 @@
 #!/usr/bin/env bash
-# Brings the real peers within reach: .peers/bin/sozu, .peers/bin/promtool. What is there already is used again.
+# Brings the real peers within reach: .peers/bin/sozu, .peers/bin/prometheus and others. What is there already is used again.
 # With --quiet it says only what it does.
 # shellcheck source=scripts/lib.sh
 . "$(dirname "$0")/lib.sh"
 
 SOZU_VERSION=2.3.3
 
-# Debian's promtool, unpacked and not installed: the package would start a Prometheus server.
-promtool() {
-  [ -x .peers/bin/promtool ] && return
+# Debian's Prometheus and promtool, unpacked and not installed: the package would start a server.
+prometheus() {
+  [ -x .peers/bin/prometheus ] && [ -x .peers/bin/promtool ] && return
   if ! command -v apt-get >/dev/null || ! command -v dpkg-deb >/dev/null; then
-    warn "no promtool: it comes from Debian's package prometheus, and this is not Debian"
+    warn "no Prometheus: it comes from Debian's package prometheus, and this is not Debian"
     return
   fi
   (
-    exec 9>.peers/.promtool.lock
+    exec 9>.peers/.prometheus.lock
     flock 9
-    [ -x .peers/bin/promtool ] && exit 0
+    [ -x .peers/prometheus/bin/prometheus ] && [ -x .peers/prometheus/bin/promtool ] && exit 0
     unpacked=$(mktemp -d)
     trap 'rm -rf "$unpacked"' EXIT
     download() { (cd "$unpacked" && apt-get -qq download prometheus 2>/dev/null); }
@@ -25,14 +25,43 @@ promtool() {
       download || exit 1
     fi
     dpkg-deb -x "$unpacked"/prometheus_*.deb "$unpacked"
-    mkdir -p .peers/promtool/bin
-    cp "$unpacked/usr/bin/promtool" ".peers/promtool/bin/.promtool.$$"
-    mv -f ".peers/promtool/bin/.promtool.$$" .peers/promtool/bin/promtool
+    mkdir -p .peers/prometheus/bin
+    for program in promtool prometheus; do
+      cp "$unpacked/usr/bin/$program" ".peers/prometheus/bin/.$program.$$"
+      mv -f ".peers/prometheus/bin/.$program.$$" ".peers/prometheus/bin/$program"
+    done
   ) || {
-    warn "no promtool: 'apt-get download prometheus' failed; without it the tests that ask it are skipped"
+    warn "no Prometheus: 'apt-get download prometheus' failed; without it the tests that ask it are skipped"
     return
   }
-  link_program promtool promtool
+  link_program prometheus promtool
+  link_program prometheus prometheus
+}
+
+# The OpenMetrics reader of Python's prometheus_client, as .peers/bin/openmetrics-reader: a Python that has it.
+openmetrics_reader() {
+  local version=0.23.1 name
+  name="prometheus-client-$version"
+  if [ ! -x ".peers/$name/bin/openmetrics-reader" ]; then
+    (
+      exec 9>".peers/.$name.lock"
+      flock 9
+      [ -x ".peers/$name/bin/openmetrics-reader" ] && exit 0
+      python=$(command -v python3) || exit 1
+      mkdir -p ".peers/$name/bin"
+      # a folder of packages instead of a virtual environment, which Debian's python3 may not be able to make
+      "$python" -m pip install --quiet --disable-pip-version-check --root-user-action ignore \
+        --target ".peers/$name/packages" "prometheus-client==$version" || exit 1
+      packages=$(cd ".peers/$name/packages" && pwd)
+      printf '#!/bin/sh\nPYTHONPATH=%s exec %s "$@"\n' "$packages" "$python" >".peers/$name/bin/.reader.$$"
+      chmod +x ".peers/$name/bin/.reader.$$"
+      mv -f ".peers/$name/bin/.reader.$$" ".peers/$name/bin/openmetrics-reader"
+    ) || {
+      warn "no openmetrics-reader: it needs python3 with pip, and PyPI; without it the test that asks it is skipped"
+      return
+    }
+  fi
+  link_program "$name" openmetrics-reader
 }
 
 # Debian's systemd-analyze, which judges the unit that is shipped.
@@ -56,7 +85,8 @@ systemd_analyze() {
 need_packages
 link_peers
 cargo_peer sozu "$SOZU_VERSION"
-promtool
+prometheus
+openmetrics_reader
 systemd_analyze
 
 if [ "${1:-}" != --quiet ]; then

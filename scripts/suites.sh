@@ -52,5 +52,9 @@ suite_needs() {
   grep -qw 'Sozu' $files && say sozu
   # shellcheck disable=SC2086
   grep -qw 'promtool' $files && say promtool
+  # shellcheck disable=SC2086
+  grep -qw 'peer("prometheus")' $files && say prometheus
+  # shellcheck disable=SC2086
+  grep -qw 'openmetrics-reader' $files && say openmetrics-reader
   return 0
 }

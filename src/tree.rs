@@ -5,7 +5,9 @@ use std::{collections::HashMap, net::TcpListener, sync::Arc};
 use actors::{
     admin_server,
     http_server::{self, Truth},
-    metrics, metrics_scraper, socket_pool,
+    metrics,
+    metrics_scraper::{self, Detail},
+    socket_pool,
     state_keeper::{
         self,
         events::Settings,
@@ -59,7 +61,11 @@ pub fn build(config: &Config, directories: Directories, listener: TcpListener) -
         root.group(proxy);
     }
 
-    let scraper = root.child(parking("metrics_scraper"), scraper(config).build(pool));
+    let keeper = asked.as_ref().map(|(keeper, _)| keeper.clone());
+    let scraper = root.child(
+        parking("metrics_scraper"),
+        scraper(config).build(pool, keeper),
+    );
     let applies = has_sources(config) && config.reconcile.mode == tables::Mode::Apply;
     let truth = Truth::new(root.health(), reported.clone(), see.clone(), applies);
     let deps = http_server::Deps {
@@ -197,5 +203,11 @@ fn admin(config: &Config) -> admin_server::Config {
 fn scraper(config: &Config) -> metrics_scraper::Config {
     metrics_scraper::Config {
         share_for: config.metrics.share_for,
+        detail: match config.metrics.detail {
+            tables::Detail::Proxy => Detail::Proxy,
+            tables::Detail::Cluster => Detail::Cluster,
+            tables::Detail::Backend => Detail::Backend,
+        },
+        max_series: config.metrics.max_series,
     }
 }

@@ -10,7 +10,10 @@ use serde::Serialize;
 use sozu_command_lib::proto::command::Request;
 use sozu_socket::{Answer, BulkAnswer, ExchangeError, SavedState};
 
-use crate::state_keeper::key::Keyed;
+use crate::{
+    metrics_scraper::{Notes, Snapshot},
+    state_keeper::key::Keyed,
+};
 
 /// A source's name as in the configuration: bare (`local`), unique over all kinds of sources.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -344,16 +347,32 @@ pub struct Bulk(pub Vec<Request>);
 #[rtype(result = "Result<SavedState, ExchangeError>")]
 pub struct ReadBack;
 
+/// To the keeper: the ids of the clusters that Sōzu holds; nothing until this life of it was read.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "Option<Vec<String>>")]
+pub struct ListClusters;
+
 /// To the metrics scraper: what Sōzu says now, shared between concurrent askers.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "Scrape")]
-pub struct ScrapeNow;
+pub struct ScrapeNow {
+    /// What is known by then is the answer.
+    pub within: Duration,
+}
 
 /// One answer of the metrics scraper.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Scrape {
     /// Whether Sōzu answered.
     pub up: bool,
     /// How many workers run, by the word of Sōzu's main process; 0 when it did not answer.
     pub workers: usize,
+    /// Whether all of Sōzu's metrics that were asked for are here.
+    pub complete: bool,
+    /// Clusters that could not be asked.
+    pub unasked: usize,
+    /// Sōzu's metrics.
+    pub metrics: Arc<Snapshot>,
+    /// What is not shown as Sōzu tells it.
+    pub(crate) notes: Notes,
 }

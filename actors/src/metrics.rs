@@ -185,6 +185,31 @@ pub const SOZU_WORKERS: Metric = Metric::gauge(
     "sozu_workers",
     "Workers that run, by the word of Sōzu's main process.",
 );
+/// Without labels; only while Sōzu answers, as the four after it.
+pub const SCRAPE_COMPLETE: Metric = Metric::gauge(
+    "sozu_manager_scrape_complete",
+    "1 if this scrape has all of Sōzu's metrics that [metrics] detail asks for, else 0.",
+);
+/// Without labels.
+pub const UNASKED_CLUSTERS: Metric = Metric::gauge(
+    "sozu_manager_unasked_clusters",
+    "Clusters without metrics in this scrape: their names do not fit Sōzu's buffers, or there was no time.",
+);
+/// Without labels.
+pub const CLUSTERS_IN_OTHER: Metric = Metric::gauge(
+    "sozu_manager_clusters_in_other",
+    "Clusters that are shown together as the cluster `other`, because of [metrics] max_series.",
+);
+/// Without labels.
+pub const SERIES_LEFT_OUT: Metric = Metric::gauge(
+    "sozu_manager_series_left_out",
+    "Series that are not shown by name, because of [metrics] max_series.",
+);
+/// `{what}`: `name` or `kind`.
+pub const UNKNOWN_METRICS: Metric = Metric::gauge(
+    "sozu_manager_unknown_metrics",
+    "Metrics of Sōzu that this version does not know: names, which are shown by a general rule, and kinds, which are not.",
+);
 /// Without labels, as the four after it: what Prometheus' own client libraries tell of a process.
 pub const PROCESS_CPU: Metric = Metric::counter(
     "process_cpu_seconds_total",

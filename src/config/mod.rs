@@ -55,9 +55,7 @@ pub struct Loaded {
 }
 
 /// Keys of the interface that this version reads and does not act on yet.
-const IDLE: [&[&str]; 4] = [
-    &["metrics", "detail"],
-    &["metrics", "max_series"],
+const IDLE: [&[&str]; 2] = [
     &["dead_letters", "max_bytes"],
     &["dead_letters", "when_full"],
 ];

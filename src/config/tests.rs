@@ -380,14 +380,14 @@ fn a_file_that_is_not_utf_8_has_a_place() {
 #[test]
 fn a_setting_without_effect_is_told_and_a_default_is_not() {
     let text = "[metrics]\ndetail = \"cluster\"\n[dead_letters]\nwhen_full = \"stop\"\n";
-    let variables = environment(&[("SOZU_MANAGER__METRICS__MAX_SERIES", "7")]);
+    let variables = environment(&[("SOZU_MANAGER__DEAD_LETTERS__MAX_BYTES", "7")]);
     let loaded = parse("f.toml", text.as_bytes(), &variables).unwrap();
     let told: Vec<String> = loaded.idle().iter().map(Problem::to_string).collect();
     let no = "this version does not act on it yet; it has no effect";
     assert_eq!(
         told,
         [
-            format!("$SOZU_MANAGER__METRICS__MAX_SERIES: [metrics] max_series: {no}"),
+            format!("$SOZU_MANAGER__DEAD_LETTERS__MAX_BYTES: [dead_letters] max_bytes: {no}"),
             format!("f.toml:4:13: [dead_letters] when_full: {no}"),
         ]
     );

@@ -11,9 +11,10 @@ use super::ready::Line;
 use crate::{
     messages::Scrape,
     metrics::{
-        BUILD_INFO, COMPONENT_RESTARTS, COMPONENT_STATE, DATABASE_SIZE, DRIFT_OBJECTS,
-        FOREIGN_OBJECTS, HELD_REMOVALS, LAST_PROOF, Metric, OBJECTS, ORPHANED_OBJECTS, READY,
-        SOURCE_LAST_CHANGE, SOZU_UP, SOZU_WORKERS, UNSERVABLE_OBJECTS, seconds, text::Text,
+        BUILD_INFO, CLUSTERS_IN_OTHER, COMPONENT_RESTARTS, COMPONENT_STATE, DATABASE_SIZE,
+        DRIFT_OBJECTS, FOREIGN_OBJECTS, HELD_REMOVALS, LAST_PROOF, Metric, OBJECTS,
+        ORPHANED_OBJECTS, READY, SCRAPE_COMPLETE, SERIES_LEFT_OUT, SOURCE_LAST_CHANGE, SOZU_UP,
+        SOZU_WORKERS, UNASKED_CLUSTERS, UNKNOWN_METRICS, UNSERVABLE_OBJECTS, seconds, text::Text,
     },
     state_keeper::{
         key::Kind,
@@ -117,6 +118,17 @@ pub(super) fn of_sozu(text: &mut Text, scrape: &Scrape) {
     text.family(&SOZU_UP).sample(&[], u8::from(scrape.up));
     if scrape.up {
         text.family(&SOZU_WORKERS).sample(&[], scrape.workers);
+        text.family(&SCRAPE_COMPLETE)
+            .sample(&[], u8::from(scrape.complete));
+        text.family(&UNASKED_CLUSTERS).sample(&[], scrape.unasked);
+        let notes = scrape.notes;
+        text.family(&CLUSTERS_IN_OTHER)
+            .sample(&[], notes.clusters_in_other);
+        text.family(&SERIES_LEFT_OUT)
+            .sample(&[], notes.series_left_out);
+        let mut family = text.family(&UNKNOWN_METRICS);
+        family.sample(&[("what", "name")], notes.unknown_names);
+        family.sample(&[("what", "kind")], notes.unreadable);
     }
 }
 
@@ -205,6 +217,8 @@ mod tests {
             &Scrape {
                 up: true,
                 workers: 2,
+                complete: true,
+                ..Scrape::default()
             },
         );
         Process {

@@ -14,6 +14,7 @@ mod live;
 mod process;
 mod ready;
 mod routes;
+mod scrape;
 mod truth;
 
 #[cfg(test)]

@@ -73,7 +73,7 @@ impl Registry {
                         let seen = Observations {
                             buckets: &buckets,
                             count,
-                            sum,
+                            sum: &sum,
                         };
                         family.histogram(&labels, seen, created);
                     }

@@ -46,12 +46,12 @@ impl<'a> From<&'a Metric> for Header<'a> {
 }
 
 /// The observations of one histogram.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy)]
 pub(crate) struct Observations<'a> {
     /// Per bucket, cumulative, in the order of the family's bounds; what is above the last is in `count` alone.
     pub(crate) buckets: &'a [u64],
     pub(crate) count: u64,
-    pub(crate) sum: f64,
+    pub(crate) sum: &'a dyn Display,
 }
 
 type Labels<'a> = &'a [(&'a str, &'a str)];
@@ -67,6 +67,24 @@ impl Text {
     pub(crate) fn new(format: Format) -> Self {
         let out = String::new();
         Self { out, format }
+    }
+
+    pub(crate) fn with_capacity(format: Format, bytes: usize) -> Self {
+        let out = String::with_capacity(bytes);
+        Self { out, format }
+    }
+
+    /// How many bytes were written.
+    pub(crate) fn len(&self) -> usize {
+        self.out.len()
+    }
+
+    /// Goes on with a family that an earlier piece has begun.
+    pub(crate) fn resume<'a>(&'a mut self, header: impl Into<Header<'a>>) -> Family<'a> {
+        Family {
+            begun: true,
+            ..self.family(header)
+        }
     }
 
     /// Begins a family. It borrows the text until the last of its samples, so that all of them
@@ -261,7 +279,7 @@ mod tests {
         let seen = Observations {
             buckets: &[1, 2],
             count: 3,
-            sum: 4.5,
+            sum: &4.5,
         };
         text.family(&HISTOGRAM).histogram(&[], seen, 12.5);
         text.end();

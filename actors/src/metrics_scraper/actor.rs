@@ -5,22 +5,26 @@ use std::{
     time::{Duration, Instant},
 };
 
+use tokio::time::timeout;
+
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, ResponseFuture, WrapFuture};
 use supervisors::Reporter;
 
 use super::{
     desk::{Desk, Told},
-    question::NoAnswer,
+    question::{NoAnswer, SoFar},
 };
 use crate::messages::{Scrape, ScrapeNow};
 
 type Query = Pin<Box<dyn Future<Output = Result<Scrape, NoAnswer>>>>;
 
-/// The metrics scraper. The deadline of a scrape is its caller's: whoever stops waiting hears no
-/// answer, and the query in flight goes on for the others.
+/// The metrics scraper. Whoever cannot wait for the whole answer gets what is known by then, and the
+/// query in flight goes on for the others.
 pub struct MetricsScraper {
     desk: Desk,
-    ask_sozu: Box<dyn Fn() -> Query>,
+    ask_sozu: Box<dyn Fn(SoFar) -> Query>,
+    /// Of the query in flight.
+    so_far: SoFar,
     reporter: Reporter,
     /// Why there was no answer last time, so that a lasting outage is one line of the log.
     trouble: Option<NoAnswer>,
@@ -29,12 +33,13 @@ pub struct MetricsScraper {
 impl MetricsScraper {
     pub(super) fn new(
         share_for: Duration,
-        ask_sozu: impl Fn() -> Query + 'static,
+        ask_sozu: impl Fn(SoFar) -> Query + 'static,
         reporter: Reporter,
     ) -> Self {
         Self {
             desk: Desk::new(share_for),
             ask_sozu: Box::new(ask_sozu),
+            so_far: SoFar::default(),
             reporter,
             trouble: None,
         }
@@ -73,16 +78,24 @@ impl Actor for MetricsScraper {
 impl Handler<ScrapeNow> for MetricsScraper {
     type Result = ResponseFuture<Scrape>;
 
-    fn handle(&mut self, _: ScrapeNow, context: &mut Context<Self>) -> Self::Result {
+    fn handle(&mut self, scrape: ScrapeNow, context: &mut Context<Self>) -> Self::Result {
         match self.desk.asked(Instant::now()) {
             Told::Answer(scrape) => Box::pin(async { scrape }),
             Told::Wait { answer, start } => {
                 if start {
-                    let query = (self.ask_sozu)().into_actor(self);
+                    self.so_far = SoFar::default();
+                    let query = (self.ask_sozu)(self.so_far.clone()).into_actor(self);
                     context.spawn(query.map(|result, actor, _| actor.answered(result)));
                 }
-                // The sender is lost only with this actor: nobody knows then, so it is not up.
-                Box::pin(async { answer.await.unwrap_or_default() })
+                let so_far = self.so_far.clone();
+                Box::pin(async move {
+                    match timeout(scrape.within, answer).await {
+                        Ok(Ok(scrape)) => scrape,
+                        // The sender is lost only with this actor: nobody knows then, so it is not up.
+                        Ok(Err(_)) => Scrape::default(),
+                        Err(_) => so_far.borrow().clone(),
+                    }
+                })
             }
         }
     }
@@ -98,9 +111,17 @@ mod tests {
 
     use super::*;
 
-    const UP: Scrape = Scrape {
-        up: true,
-        workers: 2,
+    fn up() -> Scrape {
+        Scrape {
+            up: true,
+            workers: 2,
+            complete: true,
+            ..Scrape::default()
+        }
+    }
+
+    const NOW: ScrapeNow = ScrapeNow {
+        within: Duration::from_mins(1),
     };
 
     #[actix::test]
@@ -110,25 +131,25 @@ mod tests {
         let (count, gate) = (asked.clone(), go.clone());
         let scraper = MetricsScraper::new(
             Duration::from_mins(1),
-            move || {
+            move |_| {
                 count.set(count.get() + 1);
                 let gate = gate.clone();
                 Box::pin(async move {
                     gate.notified().await;
-                    Ok(UP)
+                    Ok(up())
                 })
             },
             Reporter::detached(),
         )
         .start();
-        let scrapes = join_all((0..200).map(|_| scraper.send(ScrapeNow)));
+        let scrapes = join_all((0..200).map(|_| scraper.send(NOW)));
         let (answers, ()) = tokio::join!(scrapes, async {
             tokio::task::yield_now().await;
             go.notify_one();
         });
         assert_eq!(answers.len(), 200);
-        assert!(answers.iter().all(|answer| *answer == Ok(UP)));
-        assert_eq!(scraper.send(ScrapeNow).await, Ok(UP));
+        assert!(answers.iter().all(|answer| *answer == Ok(up())));
+        assert_eq!(scraper.send(NOW).await, Ok(up()));
         assert_eq!(asked.get(), 1);
     }
 
@@ -138,11 +159,11 @@ mod tests {
         let answers = here.clone();
         let scraper = MetricsScraper::new(
             Duration::ZERO,
-            move || {
+            move |_| {
                 let here = answers.get();
                 Box::pin(async move {
                     if here {
-                        Ok(UP)
+                        Ok(up())
                     } else {
                         Err(AskError::NotRunning.into())
                     }
@@ -151,10 +172,34 @@ mod tests {
             Reporter::detached(),
         )
         .start();
-        assert_eq!(scraper.send(ScrapeNow).await, Ok(Scrape::default()));
+        assert_eq!(scraper.send(NOW).await, Ok(Scrape::default()));
         here.set(true);
-        assert_eq!(scraper.send(ScrapeNow).await, Ok(UP));
+        assert_eq!(scraper.send(NOW).await, Ok(up()));
         here.set(false);
-        assert_eq!(scraper.send(ScrapeNow).await, Ok(Scrape::default()));
+        assert_eq!(scraper.send(NOW).await, Ok(Scrape::default()));
+    }
+
+    #[actix::test]
+    async fn whoever_cannot_wait_gets_what_is_known_by_then() {
+        let scraper = MetricsScraper::new(
+            Duration::ZERO,
+            |so_far| {
+                Box::pin(async move {
+                    so_far.replace(Scrape {
+                        up: true,
+                        workers: 1,
+                        ..Scrape::default()
+                    });
+                    std::future::pending().await
+                })
+            },
+            Reporter::detached(),
+        )
+        .start();
+        let hurried = ScrapeNow {
+            within: Duration::from_millis(50),
+        };
+        let answer = scraper.send(hurried).await.unwrap();
+        assert!(answer.up && !answer.complete && answer.workers == 1);
     }
 }

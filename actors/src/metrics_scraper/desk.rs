@@ -73,7 +73,11 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     fn up(workers: usize) -> Scrape {
-        Scrape { up: true, workers }
+        Scrape {
+            up: true,
+            workers,
+            ..Scrape::default()
+        }
     }
 
     fn wait(told: Told) -> (oneshot::Receiver<Scrape>, bool) {

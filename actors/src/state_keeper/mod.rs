@@ -19,6 +19,7 @@
 mod actor;
 pub mod admit;
 pub mod answer;
+mod clusters;
 mod config;
 pub mod declared;
 pub mod desired;

@@ -46,6 +46,8 @@ fn plant(sozu: &Path) -> (Supervisor, World) {
     };
     let scraper = metrics_scraper::Config {
         share_for: Duration::from_secs(1),
+        detail: metrics_scraper::Detail::Cluster,
+        max_series: 1_000,
     };
     let mut root = Supervisor::new("root");
     let pool = root.child(
@@ -54,7 +56,7 @@ fn plant(sozu: &Path) -> (Supervisor, World) {
     );
     let scraper = root.child(
         Spec::parking("metrics_scraper", "metrics_scraper"),
-        scraper.build(pool),
+        scraper.build(pool, None),
     );
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -116,7 +118,28 @@ async fn ask_with(
     let answer = timeout(PATIENCE, exchange).await.unwrap();
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
     let status = head[9..12].parse().unwrap();
-    (status, head.to_ascii_lowercase(), body.to_owned())
+    let head = head.to_ascii_lowercase();
+    let body = if head.contains("transfer-encoding: chunked") {
+        unchunk(body)
+    } else {
+        body.to_owned()
+    };
+    (status, head, body)
+}
+
+/// The chunks together. Without any, as for a HEAD, nothing.
+fn unchunk(mut rest: &str) -> String {
+    let mut body = String::new();
+    while let Some((size, after)) = rest.split_once("\r\n") {
+        let size = usize::from_str_radix(size, 16).unwrap();
+        body.push_str(&after[..size]);
+        rest = &after[size + 2..];
+        if size == 0 {
+            return body;
+        }
+    }
+    assert!(body.is_empty() && rest.is_empty(), "cut short: {rest}");
+    body
 }
 
 fn here() -> Sozu {

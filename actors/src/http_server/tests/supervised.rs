@@ -11,7 +11,8 @@ use std::{
 use actix::{Context, Handler, Message};
 use prost::Message as _;
 use sozu_command_lib::proto::command::{
-    Response, ResponseStatus, RunState, WorkerInfo, WorkerInfos, response_content::ContentType,
+    AggregatedMetrics, Request, Response, ResponseStatus, RunState, WorkerInfo, WorkerInfos,
+    request::RequestType, response_content::ContentType,
 };
 use supervisors::{AskError, Exit, Spec};
 use tokio::{
@@ -22,7 +23,7 @@ use tokio::{
 };
 
 use super::{PATIENCE, ask, ask_with, plant};
-use crate::http_server::{HttpServer, routes};
+use crate::http_server::{HttpServer, scrape};
 
 #[derive(Message)]
 #[rtype(result = "()")]
@@ -105,15 +106,19 @@ async fn sozu(socket: UnixListener, silent: Arc<AtomicBool>) {
             })
             .collect(),
     };
-    let answer = Response {
-        status: ResponseStatus::Ok as i32,
-        content: Some(ContentType::Workers(workers).into()),
-        ..Response::default()
-    }
-    .encode_to_vec();
+    let answer = |content: ContentType| {
+        Response {
+            status: ResponseStatus::Ok as i32,
+            content: Some(content.into()),
+            ..Response::default()
+        }
+        .encode_to_vec()
+    };
+    let workers = answer(ContentType::Workers(workers));
+    let metrics = answer(ContentType::Metrics(AggregatedMetrics::default()));
     loop {
         let (mut stream, _) = socket.accept().await.unwrap();
-        let (silent, answer) = (silent.clone(), answer.clone());
+        let (silent, workers, metrics) = (silent.clone(), workers.clone(), metrics.clone());
         actix::spawn(async move {
             // The length of a frame counts itself.
             while let Ok(length) = stream.read_u64_le().await {
@@ -124,6 +129,11 @@ async fn sozu(socket: UnixListener, silent: Arc<AtomicBool>) {
                 if silent.load(Ordering::Relaxed) {
                     continue;
                 }
+                let request = Request::decode(request.as_slice()).unwrap();
+                let answer = match request.request_type {
+                    Some(RequestType::QueryMetrics(_)) => &metrics,
+                    _ => &workers,
+                };
                 let length = answer.len() as u64 + 8;
                 let frame = [&length.to_le_bytes(), answer.as_slice()].concat();
                 if stream.write_all(&frame).await.is_err() {
@@ -148,7 +158,7 @@ async fn sozu_is_up_as_long_as_it_answers_in_time() {
         let _ = stopped.await;
     }));
     let scrape = async |timeout: &str| {
-        let header = format!("{}: {timeout}\r\n", routes::SCRAPE_TIMEOUT);
+        let header = format!("{}: {timeout}\r\n", scrape::SCRAPE_TIMEOUT);
         ask_with(address, "GET", "/metrics", &header).await.2
     };
 
