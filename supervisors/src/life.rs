@@ -25,7 +25,7 @@ use crate::{
     Reason, Reporter, Spec,
     bond::{Birth, End, Obituary, Outcome, Start},
     health::Cell as HealthCell,
-    mailbox::{Inbox, Letter},
+    mailbox::{Armed, Inbox, Letter},
     points::Points,
     reference::Slot,
 };
@@ -114,7 +114,7 @@ where
 {
     async fn live(self) -> Outcome {
         // one end is enough: the first
-        let (ends, mut end) = mpsc::channel(1);
+        let (ends, end) = mpsc::channel(1);
         let reporter = Reporter::new(
             Arc::clone(&self.cell),
             self.birth.news.clone(),
@@ -140,19 +140,25 @@ where
         let beats = Rc::new(Cell::new(false));
         context.spawn(Inbox {
             letters,
-            questions,
+            questions: Armed::new(questions),
             beats: Rc::clone(&beats),
             ends,
             points: self.points,
         });
         let mut future = context.into_future(actor);
         publish(&self.slot, life, mailbox);
-        let outcome = run(&mut future, &mut end, leash, self.points, || {
-            // only now, when the actor has let go of its thread
-            if beats.take() {
-                news.beat();
-            }
-        })
+        let outcome = run(
+            &mut future,
+            Armed::new(end),
+            Armed::new(leash),
+            self.points,
+            || {
+                // only now, when the actor has let go of its thread
+                if beats.take() {
+                    news.beat();
+                }
+            },
+        )
         .await;
         // no callback runs on what is dropped now: it had them all, or has panicked
         future.ctx().terminate();
@@ -168,8 +174,8 @@ where
 /// Lets the actor live until it ends, is asked to, or has to.
 async fn run<A: Actor<Context = Context<A>>>(
     future: &mut ContextFut<A, Context<A>>,
-    end: &mut mpsc::Receiver<End>,
-    mut leash: mpsc::Receiver<()>,
+    mut end: Armed<End>,
+    mut leash: Armed<()>,
     points: Points,
     yielded: impl Fn(),
 ) -> Outcome {
@@ -184,21 +190,21 @@ async fn run<A: Actor<Context = Context<A>>>(
             }) => return match (over, end.try_recv()) {
                 (Err(panic), _) => Outcome::Ended(End::new(Reason::Panic, panic)),
                 // cut off, an actor with nothing else to do may end before it hears that it was asked to
-                (Ok(()), _) if asked || leash.try_recv().is_ok() => {
+                (Ok(()), _) if asked || leash.try_recv().is_some() => {
                     Outcome::Stopped { survivors: Vec::new() }
                 }
-                (Ok(()), Ok(end)) => Outcome::Ended(end),
-                (Ok(()), Err(_)) => Outcome::Ended(End::new(Reason::Stopped, "it stopped itself")),
+                (Ok(()), Some(end)) => Outcome::Ended(end),
+                (Ok(()), None) => Outcome::Ended(End::new(Reason::Stopped, "it stopped itself")),
             },
             // never over while the actor has its inbox, which holds a sender
-            Some(end) = end.recv() => {
+            Some(end) = poll_fn(|task| end.poll(task)) => {
                 if end.reason == Reason::Error {
                     future.ctx().stop();
                     let _ = poll_fn(|task| Poll::Ready(turn(future, task))).await;
                 }
                 return Outcome::Ended(end);
             }
-            tug = leash.recv() => match tug {
+            tug = poll_fn(|task| leash.poll(task)) => match tug {
                 Some(()) => {
                     if let Err(panic) = caught(|| points.stop()) {
                         return Outcome::Ended(End::new(Reason::Panic, panic));

@@ -4,16 +4,21 @@
 //! sender that met a full mailbox is never woken (`AddressSender::poll_unparked` keeps no waker), so its request hangs.
 
 use std::{
+    any::Any,
     cell::Cell,
-    pin::Pin,
+    future::{Future, poll_fn},
+    pin::{Pin, pin},
     rc::Rc,
     task::{self, Poll, ready},
 };
 
 use actix::{Actor, ActorFuture, AsyncContext, Context, Handler, Message, dev::MessageResponse};
-use tokio::sync::{
-    mpsc,
-    oneshot::{self, error::TryRecvError},
+use tokio::{
+    sync::{
+        mpsc,
+        oneshot::{self, error::TryRecvError},
+    },
+    task::unconstrained,
 };
 
 use crate::{Reason, bond::End, points::Points};
@@ -41,7 +46,7 @@ struct Asked<M: Message> {
 
 pub(crate) fn letter<A, M>(message: M, answer: oneshot::Sender<Reply<M>>) -> Letter<A>
 where
-    A: Handler<M>,
+    A: Handler<M, Result: 'static>,
     M: Message + Send + 'static,
     M::Result: Send,
 {
@@ -52,7 +57,7 @@ where
 
 impl<A, M> Open<A> for Asked<M>
 where
-    A: Handler<M>,
+    A: Handler<M, Result: 'static>,
     M: Message + 'static,
 {
     fn open(
@@ -69,8 +74,16 @@ where
             return; // nobody waits for it any more
         }
         points.message();
+        let mut handled = Some(actor.handle(message, context));
+        // a handler that gives the answer itself, and no future of it: nothing to wait for
+        let value = (&mut handled as &mut dyn Any).downcast_mut::<Option<M::Result>>();
+        if let Some(value) = value.and_then(Option::take) {
+            return drop(answer.send(Ok(value)));
+        }
         let (sender, mut receiver) = oneshot::channel();
-        actor.handle(message, context).handle(context, Some(sender));
+        if let Some(later) = handled {
+            later.handle(context, Some(sender));
+        }
         match receiver.try_recv() {
             Ok(value) => drop(answer.send(Ok(value))),
             Err(TryRecvError::Closed) => unanswered(ends),
@@ -104,11 +117,41 @@ fn unanswered(ends: &mpsc::Sender<End>) {
     let _ = ends.try_send(End::new(Reason::Panic, error));
 }
 
+/// A receiver that is polled only when there is something to be heard: who has polled it once is woken by the next thing that
+/// comes. For what comes seldom, beside what comes all the time, in one task and always the same.
+pub(crate) struct Armed<T> {
+    receiver: mpsc::Receiver<T>,
+    polled: bool,
+}
+
+impl<T> Armed<T> {
+    pub(crate) fn new(receiver: mpsc::Receiver<T>) -> Self {
+        let polled = false;
+        Self { receiver, polled }
+    }
+
+    pub(crate) fn poll(&mut self, task: &mut task::Context<'_>) -> Poll<Option<T>> {
+        let quiet = self.polled && self.receiver.is_empty() && !self.receiver.is_closed();
+        if quiet {
+            return Poll::Pending;
+        }
+        // out of its budget a task is told "pending" by a receiver that keeps no waker
+        let heard = poll_fn(|task| self.receiver.poll_recv(task));
+        let polled = pin!(unconstrained(heard)).poll(task);
+        self.polled = polled.is_pending();
+        polled
+    }
+
+    pub(crate) fn try_recv(&mut self) -> Option<T> {
+        self.receiver.try_recv().ok()
+    }
+}
+
 /// Spawned into the actor's context: hands it letter after letter, none while the actor waits (`ctx.wait`) or stops. It also
 /// hears its supervisor's questions, in its turn: not while the actor waits.
 pub(crate) struct Inbox<A: Actor> {
     pub(crate) letters: mpsc::Receiver<Letter<A>>,
-    pub(crate) questions: mpsc::Receiver<()>,
+    pub(crate) questions: Armed<()>,
     /// Set when a question was heard.
     pub(crate) beats: Rc<Cell<bool>>,
     pub(crate) ends: mpsc::Sender<End>,
@@ -125,7 +168,7 @@ impl<A: Actor<Context = Context<A>>> ActorFuture<A> for Inbox<A> {
         task: &mut task::Context<'_>,
     ) -> Poll<()> {
         while !context.waiting() {
-            while let Poll::Ready(Some(())) = self.questions.poll_recv(task) {
+            while let Poll::Ready(Some(())) = self.questions.poll(task) {
                 self.points.message();
                 self.points.tick();
                 self.beats.set(true);
