@@ -194,7 +194,12 @@ fn lives(components: &[Component]) -> bool {
 
 /// The line that `systemctl status` shows: what is wrong, or that nothing is.
 fn status(turn: Turn, ready: bool, components: &[Component]) -> String {
-    let not = |component: &&Component| component.state != State::Running;
+    // while the tree starts, one that is stopped is one whose turn has not come
+    let not = |component: &&Component| match component.state {
+        State::Running => false,
+        State::Stopped => ready,
+        _ => true,
+    };
     let wrong: Vec<_> = components.iter().filter(not).collect();
     let named = |component: &&Component| {
         let word = component.error.as_deref().unwrap_or(&component.detail);
@@ -214,6 +219,8 @@ fn status(turn: Turn, ready: bool, components: &[Component]) -> String {
             gone.count(),
             components.len()
         )
+    } else if wrong.is_empty() && !ready {
+        "starts".to_owned()
     } else if wrong.is_empty() {
         format!("all {} components are running", components.len())
     } else {
@@ -261,6 +268,8 @@ mod tests {
         let (mut told, now) = (Told::default(), Instant::now());
         let mut say =
             |turn, components: &[Component]| words(&mut told, turn, components, None, now);
+        let begun = say(Turn::Tends, &at(State::Stopped));
+        assert_eq!(begun, [Word::Extend, Word::Status("starts".into())]);
         let starting = say(Turn::Tends, &at(State::Starting));
         assert_eq!(
             starting,

@@ -99,7 +99,7 @@ fn whoever_crashes_while_it_stops_the_daemon_ends_in_order() {
         let told = log
             .lines()
             .rev()
-            .find(|line| line.contains("ended while the tree stops") && line.contains(component));
+            .find(|line| line.contains("ended while it was to stop") && line.contains(component));
         assert!(told.is_some(), "{log}");
         assert_eq!(exchanged(&daemon), Vec::<String>::new());
     }
@@ -114,6 +114,27 @@ fn watched(sozu: &Sozu, systemd: &Systemd, failpoints: &str) -> Daemon {
         .env("FAILPOINTS", failpoints)
         .start()
         .unwrap()
+}
+
+/// A keeper that opens, or migrates, a large database takes long: systemd's patience is renewed until then, and it is told
+/// what is waited for.
+#[test]
+fn a_start_that_takes_long_is_extended() {
+    let sozu = Sozu::start().unwrap();
+    let mut systemd = Systemd::start();
+    let mut daemon = watched(&sozu, &systemd, "state_keeper::start=1*sleep(4000)");
+    systemd.until("STATUS=starts: state_keeper is starting", 0);
+    let ready = systemd.until("READY=1", 0);
+    let before = &systemd.heard[..ready];
+    let count = |word: &str| before.iter().filter(|line| line.starts_with(word)).count();
+    assert!(count("EXTEND_TIMEOUT_USEC=") >= 3, "{before:?}");
+    assert!(count("WATCHDOG=1") >= 1, "{before:?}");
+    assert_eq!(count("STATUS=starts"), count("STATUS="), "{before:?}");
+    let behind = systemd.heard[ready..].iter();
+    assert_eq!(behind.filter(|line| line.starts_with("EXTEND")).count(), 0);
+    daemon.wait_ready(SOON).unwrap();
+    assert_eq!(restarts(&daemon), Ok([].into()));
+    assert_eq!(daemon.terminate().unwrap().code(), Some(0));
 }
 
 /// While it is in backoff it lives; when its supervisor gives up, the pings end at once and the daemon soon.
