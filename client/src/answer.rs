@@ -73,6 +73,27 @@ pub struct SavedState {
     pub opaque: usize,
     /// How long Sōzu took to write it. Every other request waited meanwhile.
     pub took: Duration,
+    /// By which the very same state is known again, without reading it record by record.
+    pub print: Print,
+}
+
+/// The SHA-256 of a saved state, and how many records it has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Print {
+    pub(crate) digest: [u8; 32],
+    pub(crate) records: usize,
+}
+
+/// What a read came to.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Reading {
+    /// What Sōzu holds.
+    State(SavedState),
+    /// To the byte what it was when it had this print.
+    Same {
+        /// How long Sōzu took to write it. Every other request waited meanwhile.
+        took: Duration,
+    },
 }
 
 impl fmt::Debug for Answer {
@@ -146,6 +167,7 @@ mod tests {
         })
         .into();
         let saved = SavedState {
+            print: Print::default(),
             requests: vec![request],
             opaque: 2,
             took: Duration::ZERO,

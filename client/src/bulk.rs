@@ -2,7 +2,8 @@
 
 use std::io::{self, BufWriter, Write};
 
-use sozu_command_lib::proto::command::{Request, Response, WorkerRequest, request::RequestType};
+use serde::Serialize;
+use sozu_command_lib::proto::command::{Request, Response, request::RequestType};
 
 use crate::{
     Answer, BulkAnswer, ExchangeError, Pool,
@@ -10,31 +11,55 @@ use crate::{
     pool::not_sent,
 };
 
+/// Requests in a file that Sōzu can load. Dropping it removes the file, which blocks for a moment.
+#[derive(Debug)]
+pub struct Prepared {
+    file: ExchangeFile,
+    entries: usize,
+}
+
 impl Pool {
     /// Sends many requests as one file. An `OK` does not mean that each was taken: see [`BulkAnswer::skipped`].
     ///
     /// # Errors
-    /// As [`Pool::exchange`]; besides `NotSent` with what to do if the exchange directory is not usable by us or by
-    /// Sōzu, and `TooLarge` if a record is above `max_request_bytes`, since Sōzu would read no further than it.
-    /// After `Refused` some of the requests may have been applied.
+    /// As [`Pool::prepare`] and [`Pool::load`].
     pub async fn bulk(&self, requests: Vec<Request>) -> Result<BulkAnswer, ExchangeError> {
         if requests.is_empty() {
             return Ok(BulkAnswer::default());
         }
-        let entries = requests.len();
+        let prepared = self.prepare(requests).await?;
+        self.load(prepared).await
+    }
+
+    /// Writes the file of a [`Pool::bulk`], while Sōzu may be busy with another one. Nothing is sent yet.
+    ///
+    /// # Errors
+    /// `NotSent` with what to do if the exchange directory is not usable by us, and `TooLarge` if a record is above
+    /// `max_request_bytes`, since Sōzu would read no further than it.
+    pub async fn prepare(
+        &self,
+        requests: impl AsRef<Vec<Request>> + Send + 'static,
+    ) -> Result<Prepared, ExchangeError> {
         let limit = self.builder().max_request_bytes;
         let directory = self.exchange_directory();
-        let file = self
-            .file_work(move || written(&directory, requests, limit))
-            .await??;
+        self.file_work(move || written(&directory, requests.as_ref(), limit))
+            .await?
+    }
 
+    /// Asks Sōzu to load the file.
+    ///
+    /// # Errors
+    /// As [`Pool::exchange`]; besides `NotSent` with what to do if the file is not usable by Sōzu. After `Refused`
+    /// some of the requests may have been applied.
+    pub async fn load(&self, prepared: Prepared) -> Result<BulkAnswer, ExchangeError> {
+        let entries = prepared.entries;
         let _patience = self.patience().while_busy_with(entries);
-        let request = RequestType::LoadState(file.path_in_sozu.clone()).into();
+        let request = RequestType::LoadState(prepared.file.path_in_sozu.clone()).into();
         let result = self
             .send(&request, self.builder().bulk_deadline(entries))
             .await;
         // whether or not its name could be removed, what Sōzu said stands
-        let _ = self.file_work(move || drop(file)).await;
+        let _ = self.file_work(move || drop(prepared)).await;
 
         let answer = result.map_err(sozu_cannot_open)?;
         Ok(BulkAnswer {
@@ -47,9 +72,9 @@ impl Pool {
 /// The file of these requests. Nothing of it stays if one is too large or the disk is full.
 fn written(
     directory: &ExchangeDirectory,
-    requests: Vec<Request>,
+    requests: &[Request],
     limit: usize,
-) -> Result<ExchangeFile, ExchangeError> {
+) -> Result<Prepared, ExchangeError> {
     let mut made = directory.create(Purpose::Load).map_err(not_sent)?;
     let failed = |error: io::Error| {
         let remedy = match error.kind() {
@@ -63,9 +88,10 @@ fn written(
             made.path_in_sozu
         ))
     };
-    let mut writer = BufWriter::new(&made.file);
-    for (number, request) in requests.into_iter().enumerate() {
-        let record = record(number, request).map_err(not_sent)?;
+    let mut writer = BufWriter::with_capacity(1 << 16, &made.file);
+    let mut record = Vec::new();
+    for (number, request) in requests.iter().enumerate() {
+        write_record(&mut record, number, request).map_err(not_sent)?;
         if record.len() > limit {
             return Err(ExchangeError::TooLarge {
                 size: record.len(),
@@ -77,14 +103,27 @@ fn written(
     writer.flush().map_err(failed)?;
     drop(writer);
     made.file.flush().map_err(not_sent)?;
-    Ok(made)
+    Ok(Prepared {
+        file: made,
+        entries: requests.len(),
+    })
+}
+
+/// `WorkerRequest` of sozu-command-lib, without owning the request.
+#[derive(Serialize)]
+struct Record<'a> {
+    id: String,
+    content: &'a Request,
 }
 
 /// One record as Sōzu reads it (`sozu-command-lib` 2.3.3, `state.rs`, `write_requests_to_file`).
-fn record(number: usize, request: Request) -> serde_json::Result<Vec<u8>> {
-    let mut record = serde_json::to_vec(&WorkerRequest::new(format!("LOAD-{number}"), request))?;
+fn write_record(record: &mut Vec<u8>, number: usize, request: &Request) -> serde_json::Result<()> {
+    record.clear();
+    let id = format!("LOAD-{number}");
+    let content = request;
+    serde_json::to_writer(&mut *record, &Record { id, content })?;
     record.extend_from_slice(b"\n\0");
-    Ok(record)
+    Ok(())
 }
 
 /// Sōzu's count of what it did not take, which only a `PROCESSING` message tells (sozu 2.3.3, `requests.rs`).
@@ -134,7 +173,10 @@ pub(crate) fn sozu_cannot_open(error: ExchangeError) -> ExchangeError {
 
 #[cfg(test)]
 mod tests {
-    use sozu_command_lib::{parser::parse_several_requests, proto::command::Cluster};
+    use sozu_command_lib::{
+        parser::parse_several_requests,
+        proto::command::{Cluster, WorkerRequest},
+    };
 
     use super::*;
     use crate::Refusal;
@@ -152,7 +194,9 @@ mod tests {
         let requests = vec![cluster("a"), cluster("b\0\n")];
         let mut file = Vec::new();
         for (number, request) in requests.iter().enumerate() {
-            file.extend(record(number, request.clone()).unwrap());
+            let mut record = Vec::new();
+            write_record(&mut record, number, request).unwrap();
+            file.extend(record);
         }
         let (rest, read) = parse_several_requests::<WorkerRequest>(&file).unwrap();
         assert!(rest.is_empty() || rest == b"\n", "{rest:?}");
@@ -173,7 +217,7 @@ mod tests {
             std::sync::Arc::default(),
         );
         let requests = vec![cluster("a"), cluster(&"b".repeat(1000))];
-        let error = written(&directory, requests, 1000).unwrap_err();
+        let error = written(&directory, &requests, 1000).unwrap_err();
         assert!(
             matches!(
                 error,

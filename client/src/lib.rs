@@ -49,8 +49,9 @@ mod questions;
 mod saved;
 mod sozu_config;
 
-pub use answer::{Answer, BulkAnswer, ExchangeError, Refusal, SavedState};
+pub use answer::{Answer, BulkAnswer, ExchangeError, Print, Reading, Refusal, SavedState};
 pub use builder::Builder;
+pub use bulk::Prepared;
 pub use events::{Events, Heard};
 pub use exchange_dir::{DirectoryLock, LockError, network_file_system};
 pub use life::Life;

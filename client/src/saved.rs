@@ -2,17 +2,18 @@
 
 use std::{
     fs::File,
-    io::{self, BufRead, BufReader, Seek},
-    time::Instant,
+    io::{self, BufRead, BufReader, Read, Seek},
+    time::{Duration, Instant},
 };
 
+use sha2::{Digest, Sha256};
 use sozu_command_lib::{
     proto::command::{Request, WorkerRequest, request::RequestType},
     state::{ConfigState, StateError},
 };
 
 use crate::{
-    ExchangeError, Pool, SavedState,
+    ExchangeError, Pool, Print, Reading, SavedState,
     bulk::sozu_cannot_open,
     exchange_dir::{ExchangeFile, Purpose},
     pool::not_sent,
@@ -25,6 +26,28 @@ impl Pool {
     /// As [`Pool::exchange`]; besides `NotSent` with what to do if the exchange directory is not usable by us or by
     /// Sōzu, and `Unknown` if what was read is not what Sōzu says that it wrote. It never changes Sōzu's state.
     pub async fn saved_state(&self) -> Result<SavedState, ExchangeError> {
+        let saved = self.save(Written::parsed).await?;
+        self.patience().remember(saved.requests.len());
+        Ok(saved)
+    }
+
+    /// As [`Pool::saved_state`], but what is the very same as when it had this print is not read record by record.
+    ///
+    /// # Errors
+    /// As [`Pool::saved_state`].
+    pub async fn saved_state_unless(&self, known: Print) -> Result<Reading, ExchangeError> {
+        let reading = self.save(move |written| written.unless(known)).await?;
+        if let Reading::State(saved) = &reading {
+            self.patience().remember(saved.requests.len());
+        }
+        Ok(reading)
+    }
+
+    /// Lets Sōzu write, and reads that.
+    async fn save<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(Written) -> Result<T, ExchangeError> + Send + 'static,
+    ) -> Result<T, ExchangeError> {
         let directory = self.exchange_directory();
         let made = self
             .file_work(move || directory.create(Purpose::Save).map_err(not_sent))
@@ -43,15 +66,63 @@ impl Pool {
         let read = self.file_work(move || {
             drop(link);
             let said = result.map_err(sozu_cannot_open)?;
-            let mut saved = read(file).map_err(|error| {
-                ExchangeError::Unknown(format!("reading {path_in_sozu} back failed: {error}"))
-            })?;
-            saved.took = took;
-            complete(saved, &said.message, &path_in_sozu)
+            read(Written {
+                file,
+                path: path_in_sozu,
+                words: said.message,
+                took,
+            })
         });
-        let saved = read.await??;
-        self.patience().remember(saved.requests.len());
-        Ok(saved)
+        read.await?
+    }
+}
+
+/// What Sōzu wrote, and what it said of that.
+struct Written {
+    file: File,
+    path: String,
+    words: String,
+    took: Duration,
+}
+
+impl Written {
+    fn failed(&self, error: &io::Error) -> ExchangeError {
+        ExchangeError::Unknown(format!("reading {} back failed: {error}", self.path))
+    }
+
+    fn parsed(mut self) -> Result<SavedState, ExchangeError> {
+        let digest = digest(&mut self.file).map_err(|error| self.failed(&error))?;
+        self.records(digest)
+    }
+
+    fn unless(mut self, known: Print) -> Result<Reading, ExchangeError> {
+        let digest = digest(&mut self.file).map_err(|error| self.failed(&error))?;
+        if digest == known.digest && written(&self.words) == Some(known.records) {
+            return Ok(Reading::Same { took: self.took });
+        }
+        self.records(digest).map(Reading::State)
+    }
+
+    fn records(mut self, digest: [u8; 32]) -> Result<SavedState, ExchangeError> {
+        let mut saved = read(&mut self.file).map_err(|error| self.failed(&error))?;
+        saved.took = self.took;
+        saved.print = Print {
+            digest,
+            records: saved.requests.len() + saved.opaque,
+        };
+        complete(saved, &self.words, &self.path)
+    }
+}
+
+fn digest(file: &mut File) -> io::Result<[u8; 32]> {
+    file.rewind()?;
+    let mut digest = Sha256::new();
+    let mut block = vec![0; 1 << 16];
+    loop {
+        match file.read(&mut block)? {
+            0 => return Ok(digest.finalize().into()),
+            length => digest.update(&block[..length]),
+        }
     }
 }
 
@@ -70,7 +141,7 @@ impl SavedState {
 }
 
 /// Reads every record. One that this version cannot read is counted and never ends the read.
-fn read(mut file: File) -> io::Result<SavedState> {
+fn read(file: &mut File) -> io::Result<SavedState> {
     file.rewind()?;
     let mut reader = BufReader::with_capacity(1 << 16, file);
     let mut saved = SavedState::default();
@@ -127,7 +198,7 @@ fn written(words: &str) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
-    use std::{io::Write, time::Duration};
+    use std::io::Write;
 
     use sozu_command_lib::proto::command::{AddBackend, Cluster, SocketAddress};
 
@@ -162,7 +233,7 @@ mod tests {
         let state = state(30);
         let mut file = tempfile::tempfile().unwrap();
         let count = state.write_requests_to_file(&mut file).unwrap();
-        let saved = read(file).unwrap();
+        let saved = read(&mut file).unwrap();
         assert_eq!((saved.requests.len(), saved.opaque), (count, 0));
         assert_eq!(saved.config_state().unwrap(), state);
     }
@@ -180,8 +251,35 @@ mod tests {
             state(1).write_requests_to_file(&mut file).unwrap();
         }
         file.write_all(b"{\"id\":\"SAVE-9\",\"cont").unwrap();
-        let saved = read(file).unwrap();
+        let saved = read(&mut file).unwrap();
         assert_eq!((saved.requests.len(), saved.opaque), (8, 5));
+    }
+
+    #[test]
+    fn the_very_same_state_is_known_again_and_any_other_is_read() {
+        let write = |clusters: usize, words: &str| {
+            let mut file = tempfile::tempfile().unwrap();
+            state(clusters).write_requests_to_file(&mut file).unwrap();
+            Written {
+                file,
+                path: "/x".to_owned(),
+                words: words.to_owned(),
+                took: Duration::from_secs(1),
+            }
+        };
+        let six = "Saved 6 config messages to /x";
+        let known = write(3, six).parsed().unwrap().print;
+        let same = write(3, six).unless(known).unwrap();
+        let took = Duration::from_secs(1);
+        assert_eq!(same, Reading::Same { took });
+        let other = write(4, "Saved 8 config messages to /x").unless(known);
+        assert!(matches!(other, Ok(Reading::State(state)) if state.requests.len() == 8));
+        // Sōzu that writes elsewhere has not written this
+        assert!(
+            write(3, "Saved 7 config messages to /x")
+                .unless(known)
+                .is_err()
+        );
     }
 
     #[test]
@@ -189,7 +287,7 @@ mod tests {
         let saved = SavedState {
             requests: vec![],
             opaque: 2,
-            took: Duration::ZERO,
+            ..SavedState::default()
         };
         assert!(complete(saved.clone(), "Saved 2 config messages to /x", "/x").is_ok());
         for words in [
