@@ -8,7 +8,7 @@ use std::{
 use actix::Message;
 use serde::Serialize;
 use sozu_command_lib::proto::command::Request;
-use sozu_socket::{Answer, BulkAnswer, ExchangeError, SavedState};
+use sozu_socket::{Answer, BulkAnswer, ExchangeError, Prepared, Print, Reading};
 
 use crate::{
     metrics_scraper::{Notes, Snapshot},
@@ -337,15 +337,21 @@ pub enum DiffError {
 #[rtype(result = "Result<Answer, ExchangeError>")]
 pub struct Exchange(pub Request);
 
-/// To the socket pool: many requests, as one `LoadState` file.
+/// To the socket pool: write many requests into one `LoadState` file. Nothing is sent yet.
 #[derive(Clone, Message)]
-#[rtype(result = "Result<BulkAnswer, ExchangeError>")]
-pub struct Bulk(pub Vec<Request>);
+#[rtype(result = "Result<Prepared, ExchangeError>")]
+pub struct Prepare(pub Arc<Vec<Request>>);
 
-/// To the socket pool: read back all that Sōzu's main process holds.
+/// To the socket pool: have Sōzu load a file.
+#[derive(Message)]
+#[rtype(result = "Result<BulkAnswer, ExchangeError>")]
+pub struct Load(pub Prepared);
+
+/// To the socket pool: read back all that Sōzu's main process holds; only that it is the same, if it
+/// has this print.
 #[derive(Clone, Copy, Debug, Message)]
-#[rtype(result = "Result<SavedState, ExchangeError>")]
-pub struct ReadBack;
+#[rtype(result = "Result<Reading, ExchangeError>")]
+pub struct ReadBack(pub Print);
 
 /// To the keeper: the ids of the clusters that Sōzu holds; nothing until this life of it was read.
 #[derive(Clone, Copy, Debug, Message)]

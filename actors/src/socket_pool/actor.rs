@@ -3,12 +3,12 @@
 use std::future::Future;
 
 use actix::{Actor, AsyncContext, Context, Handler, ResponseActFuture, WrapFuture};
-use sozu_socket::{Answer, Builder, BulkAnswer, ExchangeError, Pool, SavedState, Sozu};
+use sozu_socket::{Answer, Builder, BulkAnswer, ExchangeError, Pool, Prepared, Reading, Sozu};
 use supervisors::Reporter;
 use tokio::sync::watch;
 
 use crate::{
-    messages::{Bulk, Exchange, ReadBack},
+    messages::{Exchange, Load, Prepare, ReadBack},
     metrics::{self, Outcome},
 };
 
@@ -96,27 +96,44 @@ impl Handler<Exchange> for SocketPool {
     }
 }
 
-impl Handler<Bulk> for SocketPool {
+impl Handler<Prepare> for SocketPool {
+    type Result = ResponseActFuture<Self, Result<Prepared, ExchangeError>>;
+
+    /// Only what fails counts as an exchange here: it would have been one.
+    fn handle(&mut self, Prepare(requests): Prepare, _: &mut Context<Self>) -> Self::Result {
+        let pool = self.pool.clone();
+        let prepare = async move {
+            let result = pool.prepare(requests).await;
+            if result.is_err() {
+                metrics::sozu_request(outcome(&result));
+            }
+            result
+        };
+        Box::pin(prepare.into_actor(self))
+    }
+}
+
+impl Handler<Load> for SocketPool {
     type Result = ResponseActFuture<Self, Result<BulkAnswer, ExchangeError>>;
 
-    fn handle(&mut self, Bulk(requests): Bulk, _: &mut Context<Self>) -> Self::Result {
+    fn handle(&mut self, Load(prepared): Load, _: &mut Context<Self>) -> Self::Result {
         let pool = self.pool.clone();
-        Box::pin(async move { counted(pool.bulk(requests)).await }.into_actor(self))
+        Box::pin(async move { counted(pool.load(prepared)).await }.into_actor(self))
     }
 }
 
 impl Handler<ReadBack> for SocketPool {
-    type Result = ResponseActFuture<Self, Result<SavedState, ExchangeError>>;
+    type Result = ResponseActFuture<Self, Result<Reading, ExchangeError>>;
 
-    fn handle(&mut self, _: ReadBack, _: &mut Context<Self>) -> Self::Result {
+    fn handle(&mut self, ReadBack(known): ReadBack, _: &mut Context<Self>) -> Self::Result {
         let pool = self.pool.clone();
-        Box::pin(async move { counted(pool.saved_state()).await }.into_actor(self))
+        Box::pin(async move { counted(pool.saved_state_unless(known)).await }.into_actor(self))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::{sync::Arc, time::Duration};
 
     use sozu_command_lib::proto::command::{ListWorkers, request::RequestType};
 
@@ -196,7 +213,9 @@ mod tests {
         let (seen, _watcher) = watch::channel(Sozu::Unasked);
         let pool = config.build(seen)(Reporter::detached()).start();
         let request = || RequestType::RemoveCluster("a".to_owned()).into();
-        let answer = actix::spawn(pool.send(Bulk(vec![request(), request()])));
+        let two = Arc::new(vec![request(), request()]);
+        let prepared = pool.send(Prepare(two)).await.unwrap().unwrap();
+        let answer = actix::spawn(pool.send(Load(prepared)));
         let is_ours = |name: &std::ffi::OsStr| name != ".lock";
         let files = || {
             std::fs::read_dir(&exchange).map_or(0, |entries| {
@@ -205,12 +224,7 @@ mod tests {
                     .count()
             })
         };
-        let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
-        while files() == 0 {
-            assert!(tokio::time::Instant::now() < deadline, "no file was made");
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-
+        assert_eq!(files(), 1);
         pool.send(Stop).await.unwrap();
         assert!(answer.await.unwrap().is_err());
         assert_eq!(files(), 0);

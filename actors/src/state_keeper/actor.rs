@@ -10,18 +10,14 @@ use std::{
 use actix::{
     Actor, ActorFutureExt, AsyncContext, Context, Handler, ResponseFuture, SpawnHandle, WrapFuture,
 };
-use sozu_command_lib::proto::command::{
-    Request, RunState, Status, request::RequestType, response_content::ContentType,
-};
-use sozu_socket::{ExchangeError, Sozu};
-use supervisors::{AskError, Ref, Reporter};
+use sozu_socket::{Print, Sozu};
+use supervisors::{Ref, Reporter};
 use tokio::sync::{oneshot, watch};
 
 use super::{
     Config,
-    answer::Outcome,
+    asking::{Asking, Read},
     events::{Acceptance, Effect, Event, Now},
-    held::{ReadState, sort_records},
     journalist::Journalist,
     keeper::Keeper,
     persons::Persons,
@@ -29,19 +25,14 @@ use super::{
     store::{Store, StoreError, Writer},
 };
 use crate::{
-    messages::{
-        Bulk, Changes, DeclareError, Declared, Exchange, Listing, NotListed, Position, ReadBack,
-        Subscribed,
-    },
+    messages::{Changes, DeclareError, Declared, Listing, NotListed, Position, Subscribed},
     metrics,
     socket_pool::SocketPool,
 };
 
-/// How long the pool is waited for beyond its own deadlines: it always answers, unless it dies.
-const POOL_DEADLINE: Duration = Duration::from_mins(10);
 /// With more than so many keys under way, a snapshot is made only now and then: it counts them all.
 const FLOOD: usize = 1000;
-const BETWEEN_REPORTS: Duration = Duration::from_millis(200);
+const BETWEEN_REPORTS: Duration = Duration::from_secs(1);
 /// How long a database that cannot be opened is left before the next try.
 const OPEN_AGAIN: Duration = Duration::from_secs(1);
 
@@ -54,7 +45,9 @@ enum Reply {
 /// The state keeper.
 pub struct StateKeeper {
     config: Config,
-    pool: Ref<SocketPool>,
+    asking: Asking,
+    /// Of what was last read.
+    print: Option<Print>,
     seen: watch::Receiver<Sozu>,
     report: watch::Sender<Arc<Report>>,
     reporter: Reporter,
@@ -81,7 +74,8 @@ impl StateKeeper {
     ) -> Self {
         Self {
             config,
-            pool,
+            asking: Asking::new(pool),
+            print: None,
             seen,
             report,
             reporter,
@@ -215,26 +209,21 @@ impl StateKeeper {
                     Event::Accepted(result)
                 });
             }
+            Effect::Prepare(requests) => self.asking.prepare(requests),
             Effect::Send(requests) => {
-                let answer = send(self.pool.clone(), requests);
+                let answer = self.asking.send(requests);
                 self.then(answer, context, |outcome, _| Event::Sent(outcome));
             }
             Effect::AskStatus => {
-                let answer = ask_status(self.pool.clone());
+                let answer = self.asking.status();
                 self.then(answer, context, |workers, _| Event::Status(workers));
             }
             Effect::UpgradeWorker(id) => {
-                let pool = self.pool.clone();
-                let answer = async move {
-                    let request = RequestType::UpgradeWorker(id).into();
-                    exchange(&pool, request).await.map(drop)
-                };
+                let answer = self.asking.upgrade(id);
                 self.then(answer, context, |result, _| Event::Upgraded(result));
             }
-            Effect::ReadBack => {
-                let state = read_back(self.pool.clone());
-                self.then(state, context, |state, _| Event::Read(state));
-            }
+            Effect::ReadBack => self.read_back(None, context),
+            Effect::ReadAgain => self.read_back(self.print, context),
             // Whoever went away meanwhile asks again.
             Effect::Reply(to, result) => {
                 if let Some(Reply::Declared(reply)) = self.replies.remove(&to) {
@@ -256,6 +245,19 @@ impl StateKeeper {
                 );
             }
         }
+    }
+
+    /// `known`: what is the very same need not be read.
+    fn read_back(&mut self, known: Option<Print>, context: &mut Context<Self>) {
+        let read = self.asking.read_back(known.unwrap_or_default());
+        self.then(read, context, |read, keeper| match read {
+            Ok(Read::Same { took }) => Event::ReadSame(took),
+            Ok(Read::State { state, print }) => {
+                keeper.print = Some(print);
+                Event::Read(Ok(state))
+            }
+            Err(error) => Event::Read(Err(error)),
+        });
     }
 
     /// Waits for `future` and takes what it says as the next event.
@@ -425,77 +427,4 @@ impl Handler<NotListed> for StateKeeper {
     fn handle(&mut self, message: NotListed, context: &mut Context<Self>) {
         self.on(Event::NotListed(message.source), context);
     }
-}
-
-async fn send(pool: Ref<SocketPool>, mut requests: Vec<Request>) -> Outcome {
-    let alone = if requests.len() == 1 {
-        requests.pop()
-    } else {
-        None
-    };
-    match alone {
-        Some(request) => match exchange(&pool, request).await {
-            Ok(_) => Outcome::Ok { skipped: 0 },
-            Err(error) => Outcome::Failed(error),
-        },
-        None => match asked(pool.ask(Bulk(requests), POOL_DEADLINE).await) {
-            Ok(answer) => Outcome::Ok {
-                skipped: answer.skipped,
-            },
-            Err(error) => Outcome::Failed(error),
-        },
-    }
-}
-
-async fn exchange(
-    pool: &Ref<SocketPool>,
-    request: Request,
-) -> Result<sozu_socket::Answer, ExchangeError> {
-    asked(pool.ask(Exchange(request), POOL_DEADLINE).await)
-}
-
-/// A pool that died with the request leaves its outcome unknown, as a broken connection does.
-fn asked<T>(answer: Result<Result<T, ExchangeError>, AskError>) -> Result<T, ExchangeError> {
-    match answer {
-        Ok(result) => result,
-        Err(AskError::Unknown) => Err(ExchangeError::Unknown(
-            "the socket pool crashed meanwhile".to_owned(),
-        )),
-        Err(error) => Err(ExchangeError::NotSent(format!("the socket pool: {error}"))),
-    }
-}
-
-async fn ask_status(pool: Ref<SocketPool>) -> Result<Vec<(u32, bool)>, ExchangeError> {
-    let answer = exchange(&pool, RequestType::Status(Status {}).into()).await?;
-    let Some(ContentType::Workers(workers)) = answer.content.and_then(|it| it.content_type) else {
-        return Err(ExchangeError::Unknown(
-            "Sōzu's status lists no workers".to_owned(),
-        ));
-    };
-    let answers = |state| {
-        matches!(
-            RunState::try_from(state),
-            Ok(RunState::Running | RunState::Stopping)
-        )
-    };
-    let running = workers
-        .vec
-        .iter()
-        .filter(|worker| worker.run_state != RunState::Stopped as i32);
-    Ok(running
-        .map(|worker| (worker.id, answers(worker.run_state)))
-        .collect())
-}
-
-async fn read_back(pool: Ref<SocketPool>) -> Result<ReadState, ExchangeError> {
-    let saved = asked(pool.ask(ReadBack, POOL_DEADLINE).await)?;
-    if saved.opaque > 0 {
-        tracing::debug!(
-            records = saved.opaque,
-            "Sōzu holds records that this version cannot read; they are left alone."
-        );
-    }
-    tokio::task::spawn_blocking(move || sort_records(saved.requests, saved.took))
-        .await
-        .map_err(|error| ExchangeError::Unknown(error.to_string()))
 }

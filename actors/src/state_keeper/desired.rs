@@ -1,28 +1,30 @@
 //! What would stand in Sōzu if everything were sent: what is wanted, and what is foreign.
 //!
-//! It is folded into a `ConfigState`, so that a change meets Sōzu's own checks before it is sent.
+//! A change meets Sōzu's own checks before it is sent: see [`checks`](super::checks).
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
+    net::SocketAddr,
     sync::Arc,
 };
 
-use sozu_command_lib::state::{ConfigState, StateError};
-
 use super::{
+    checks,
     declared::{Declaration, Declared, Wanted},
     held::Belief,
-    key::{Key, Object},
+    key::{Key, Object, TcpKey},
 };
 use crate::messages::SourceName;
 
-/// The declared sets, and the state that they come to.
+/// The declared sets, and what stands by them as far as checks need to find it.
 #[derive(Default)]
 pub struct Desired {
     declared: Declared,
-    state: ConfigState,
-    /// Frontends and backends per cluster.
-    members: HashMap<String, HashSet<Key>>,
+    clusters: HashSet<Arc<str>>,
+    /// Frontends and backends per cluster. Nearly all have a few.
+    members: HashMap<Arc<str>, Vec<Key>>,
+    /// TCP frontends by listener and server name.
+    tcp: BTreeMap<(SocketAddr, Option<Arc<str>>), HashSet<Key>>,
 }
 
 impl Desired {
@@ -59,7 +61,7 @@ impl Desired {
         let from = self.stands(key, belief);
         let before = self.declared.set(key, source, declaration);
         let to = self.stands(key, belief);
-        match self.turn(from.as_deref(), to.as_deref()) {
+        match self.turn(key, from.as_deref(), to.as_deref(), belief) {
             Ok(()) => Ok(before),
             Err(reason) => {
                 self.declared.set(key, source, before);
@@ -74,14 +76,20 @@ impl Desired {
         let from = self.stands(key, belief);
         self.declared.set(key, source, None);
         let to = self.stands(key, belief);
-        let _ = self.turn(from.as_deref(), to.as_deref());
+        let _ = self.turn(key, from.as_deref(), to.as_deref(), belief);
     }
 
     /// What Sōzu holds under `key` changed from `from` to `to`: if it is foreign, it stands.
-    pub fn observe(&mut self, key: &Key, from: Option<&Object>, to: Option<&Object>) {
+    pub fn observe(
+        &mut self,
+        key: &Key,
+        from: Option<&Object>,
+        to: Option<&Object>,
+        belief: &Belief,
+    ) {
         if self.declared.wanted(key) == Wanted::NoOpinion {
             // As in `end`.
-            let _ = self.turn(from, to);
+            let _ = self.turn(key, from, to, belief);
         }
     }
 
@@ -92,7 +100,7 @@ impl Desired {
 
     /// How many frontends and backends name the cluster.
     pub fn users(&self, cluster: &str) -> usize {
-        self.members.get(cluster).map_or(0, HashSet::len)
+        self.members.get(cluster).map_or(0, Vec::len)
     }
 
     /// Whether the key is a cluster to which somebody routes, or whose backends somebody wants.
@@ -108,81 +116,130 @@ impl Desired {
 
     /// Whether the cluster would stand.
     pub fn has_cluster(&self, cluster: &str) -> bool {
-        self.state.clusters.contains_key(cluster)
+        self.clusters.contains(cluster)
     }
 
-    fn turn(&mut self, from: Option<&Object>, to: Option<&Object>) -> Result<(), String> {
-        if let (Some(from), Some(to)) = (from, to) {
-            if from.same(to) {
-                return Ok(());
-            }
-            if let Some(replace) = to.replace() {
-                return self
-                    .state
-                    .dispatch(&replace)
-                    .map_err(|error| explain(&error));
-            }
-        }
-        if let Some(from) = from {
-            let remove = from.remove().map_err(|error| error.to_string())?;
-            // It may be gone with its cluster, or be a foreign object that our checks did not take.
-            let _ = self.state.dispatch(&remove);
-            self.count(from, false);
+    fn turn(
+        &mut self,
+        key: &Key,
+        from: Option<&Object>,
+        to: Option<&Object>,
+        belief: &Belief,
+    ) -> Result<(), String> {
+        let is_same = |from: &Object| to.is_some_and(|to| from.same(to));
+        if from.is_some_and(is_same) {
+            return Ok(());
         }
         if let Some(to) = to {
-            if let Err(error) = self.state.dispatch(&to.add()) {
-                if let Some(from) = from
-                    && self.state.dispatch(&from.add()).is_ok()
-                {
-                    self.count(from, true);
-                }
-                return Err(explain(&error));
-            }
-            self.count(to, true);
+            checks::check(from, to, &self.context(key, to, belief))?;
+        }
+        if let Some(from) = from {
+            self.count(key, from, false);
+        }
+        if let Some(to) = to {
+            self.count(key, to, true);
         }
         Ok(())
     }
 
-    fn count(&mut self, object: &Object, more: bool) {
-        let is_member = !matches!(object, Object::Cluster(_));
-        let (Some(cluster), Ok(key)) = (object.cluster().filter(|_| is_member), object.key())
-        else {
-            return;
-        };
-        if more {
-            self.members
-                .entry(cluster.to_owned())
-                .or_default()
-                .insert(key);
-        } else if let Some(members) = self.members.get_mut(cluster) {
-            members.remove(&key);
-            if members.is_empty() {
-                self.members.remove(cluster);
+    /// What stands and may matter to Sōzu's checks of `object`.
+    fn context(&self, key: &Key, object: &Object, belief: &Belief) -> Vec<Arc<Object>> {
+        let mut keys: Vec<&Key> = Vec::new();
+        let mut objects: Vec<Arc<Object>> = Vec::new();
+        match object {
+            Object::Certificate(_) | Object::HttpFrontend(_) | Object::HttpsFrontend(_) => {}
+            Object::Cluster(cluster) => keys.extend(self.members(&cluster.cluster_id)),
+            Object::Backend(backend) => {
+                objects.extend(self.cluster(&backend.cluster_id, belief));
+                if backend.unix_path.is_some() {
+                    keys.extend(self.members(&backend.cluster_id));
+                }
+            }
+            Object::TcpFrontend(front) => {
+                objects.extend(self.cluster(&front.cluster_id, belief));
+                keys.extend(self.beside(key));
+            }
+            Object::UdpFrontend(front) => {
+                objects.extend(self.cluster(&front.cluster_id, belief));
+                keys.extend(self.members(&front.cluster_id));
             }
         }
+        // Of a cluster's members only these play a part in the checks.
+        let matters = |object: &Object| match object {
+            Object::Backend(backend) => backend.unix_path.is_some(),
+            Object::TcpFrontend(_) | Object::UdpFrontend(_) => true,
+            _ => false,
+        };
+        let others = keys.into_iter().filter(|other| *other != key);
+        let others = others.filter_map(|other| self.stands(other, belief));
+        objects.extend(others.filter(|other| matters(other)));
+        objects
     }
-}
 
-/// Sōzu's reason in words that name the object; `StateError`'s own hide every name.
-fn explain(error: &StateError) -> String {
-    match error {
-        StateError::ClusterNotFound { cluster_id, .. } => {
-            format!("its cluster `{cluster_id}` is not known; declare the cluster too")
+    /// The cluster, if it stands. Nobody knows what a foreign one is made of before Sōzu was read.
+    fn cluster(&self, id: &str, belief: &Belief) -> Option<Arc<Object>> {
+        if !self.has_cluster(id) {
+            return None;
         }
-        StateError::Exists { .. } => {
-            "Sōzu has another object there that it cannot tell from this one; remove one of them"
-                .to_owned()
+        let known = self.stands(&Key::Cluster(id.into()), belief);
+        Some(known.unwrap_or_else(|| Arc::new(checks::bare_cluster(id))))
+    }
+
+    /// TCP frontends that may clash with this one: of the same server name, of none, and one of any.
+    fn beside(&self, key: &Key) -> impl Iterator<Item = &Key> {
+        let places = match key {
+            Key::TcpFrontend(tcp) => {
+                let TcpKey { address, sni, .. } = &**tcp;
+                let mut places = self
+                    .tcp
+                    .range((*address, None)..)
+                    .take_while(move |((at, _), _)| at == address);
+                let first_two = [places.next(), places.next()].into_iter().flatten();
+                let same = self.tcp.get(&(*address, sni.clone()));
+                let all: HashSet<&Key> = first_two
+                    .map(|(_, keys)| keys)
+                    .chain(same)
+                    .flatten()
+                    .collect();
+                Some(all)
+            }
+            _ => None,
+        };
+        places.into_iter().flatten()
+    }
+
+    fn count(&mut self, key: &Key, object: &Object, more: bool) {
+        match key {
+            Key::Cluster(id) if more => drop(self.clusters.insert(id.clone())),
+            Key::Cluster(id) => drop(self.clusters.remove(id)),
+            Key::TcpFrontend(tcp) => {
+                let place = (tcp.address, tcp.sni.clone());
+                let keys = self.tcp.entry(place.clone()).or_default();
+                if more {
+                    keys.insert(key.clone());
+                } else {
+                    keys.remove(key);
+                }
+                if keys.is_empty() {
+                    self.tcp.remove(&place);
+                }
+            }
+            _ => {}
         }
-        StateError::InvalidTcpFrontend { reason, .. } => reason.clone(),
-        StateError::UdpFrontendAddressTaken {
-            address,
-            current_cluster_id,
-            ..
-        } => format!(
-            "the UDP listener {address} serves cluster `{current_cluster_id}` already; a UDP listener serves one"
-        ),
-        StateError::FrontendConversion { error, .. } => error.clone(),
-        other => other.to_string(),
+        let is_member = !matches!(key, Key::Cluster(_));
+        let Some(cluster) = object.cluster().filter(|_| is_member) else {
+            return;
+        };
+        let members = self.members.entry(cluster.into()).or_default();
+        let place = members.iter().position(|member| member == key);
+        match place {
+            Some(place) if !more => drop(members.swap_remove(place)),
+            None if more => members.push(key.clone()),
+            _ => {}
+        }
+        if members.is_empty() {
+            self.members.remove(cluster);
+        }
     }
 }
 
@@ -245,7 +302,7 @@ mod tests {
         let foreign = Arc::new(cluster("theirs"));
         let key = foreign.key().unwrap();
         belief.replace([(key.clone(), foreign.clone())].into());
-        desired.observe(&key, None, Some(&foreign));
+        desired.observe(&key, None, Some(&foreign), &belief);
         let (key, declaration) = present(backend("theirs", "t-1", 1));
         desired
             .declare(&key, &source, declaration, &belief)

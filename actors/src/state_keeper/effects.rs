@@ -84,10 +84,7 @@ fn replaced(replace: &ReplaceCertificate) -> Result<Vec<Touch>, KeyError> {
     })
     .canonical();
     let new_key = new.key()?;
-    let old_key = Key::Certificate {
-        address: replace.address.into(),
-        fingerprint: replace.old_fingerprint.to_ascii_lowercase().into(),
-    };
+    let old_key = Key::certificate(replace.address.into(), &replace.old_fingerprint);
     let mut touches = vec![(new_key.clone(), Some(new))];
     if old_key != new_key {
         touches.push((old_key, None));

@@ -117,7 +117,10 @@ pub enum Event {
     Status(Result<Vec<(u32, bool)>, ExchangeError>),
     /// What came back for the last [`Effect::UpgradeWorker`].
     Upgraded(Result<(), ExchangeError>),
-    /// What came back for the last [`Effect::ReadBack`].
+    /// What came back for the last [`Effect::ReadAgain`]: what came back for the read before it. And
+    /// how long Sōzu's main process was busy with it.
+    ReadSame(Duration),
+    /// What came back for the last [`Effect::ReadBack`] or [`Effect::ReadAgain`].
     Read(Result<ReadState, ExchangeError>),
     /// A person's order; `reply` names who waits for the answer.
     Order {
@@ -180,14 +183,20 @@ pub enum Effect {
     Answer(u64, Answer),
     /// Write verdicts and what they bring into the accepted sets, in one transaction.
     Accept(Arc<Acceptance>),
+    /// These requests are sent next, unless something comes in between: their file can be written
+    /// while Sōzu is busy.
+    Prepare(Arc<Vec<Request>>),
     /// Send requests: one goes alone, two or more as a file.
-    Send(Vec<Request>),
+    Send(Arc<Vec<Request>>),
     /// Ask for the workers' status.
     AskStatus,
     /// Have Sōzu replace this worker.
     UpgradeWorker(u32),
     /// Read all that the main process holds.
     ReadBack,
+    /// As [`Effect::ReadBack`]; if that is the very same as at the last read, [`Event::ReadSame`]
+    /// says so.
+    ReadAgain,
     /// Answer a listing or changes.
     Reply(u64, Result<Declared, DeclareError>),
     /// Answer a subscription: where the bus goes on.

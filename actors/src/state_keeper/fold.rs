@@ -204,12 +204,12 @@ fn owned_by_another(
 
 /// The verdict of a removal of what is not there.
 fn absent(entry: &Entry, key: &Key, desired: &Desired) -> Verdict {
-    let Key::Backend { cluster, .. } = key else {
+    let Key::Backend(backend) = key else {
         return Verdict::Absent;
     };
     let says = desired
         .declared()
-        .get(&Key::Cluster(cluster.clone()), &entry.source);
+        .get(&Key::Cluster(backend.cluster.clone()), &entry.source);
     match says.map(|says| &says.stance) {
         Some(Stance::Absent { .. }) => Verdict::RemovedWithItsCluster,
         _ => Verdict::Absent,

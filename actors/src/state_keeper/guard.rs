@@ -217,10 +217,7 @@ mod tests {
 
     #[test]
     fn the_last_certificates_are_always_held() {
-        let certificate = Key::Certificate {
-            address: "127.0.0.1:443".parse().unwrap(),
-            fingerprint: "00".into(),
-        };
+        let certificate = Key::certificate("127.0.0.1:443".parse().unwrap(), "00");
         let verdict = |certificates| {
             judge(
                 std::slice::from_ref(&certificate),

@@ -39,6 +39,8 @@ impl Held {
 #[derive(Default)]
 pub struct Belief {
     read: bool,
+    /// Something was learnt or forgotten since it was read.
+    changed: bool,
     held: HashMap<Key, Arc<Object>>,
     unknown: HashSet<Key>,
 }
@@ -47,6 +49,11 @@ impl Belief {
     /// Whether this life of Sōzu was read at least once.
     pub fn is_read(&self) -> bool {
         self.read
+    }
+
+    /// Whether it is what was read, and nothing else.
+    pub fn is_as_read(&self) -> bool {
+        self.read && !self.changed
     }
 
     /// What Sōzu holds under `key`.
@@ -61,6 +68,7 @@ impl Belief {
 
     /// Sōzu answered for `key`: it holds `object`, or nothing.
     pub fn learn(&mut self, key: &Key, object: Option<Arc<Object>>) {
+        self.changed = true;
         self.unknown.remove(key);
         match object {
             Some(object) => self.held.insert(key.clone(), object),
@@ -79,6 +87,7 @@ impl Belief {
             .map(|(key, _)| key.clone())
             .collect();
         for key in &keys {
+            self.changed = true;
             self.held.remove(key);
         }
         keys
@@ -86,6 +95,7 @@ impl Belief {
 
     /// The outcome of a request that touched `key` is unknown.
     pub fn forget(&mut self, key: &Key) {
+        self.changed = true;
         self.unknown.insert(key.clone());
     }
 
@@ -97,6 +107,7 @@ impl Belief {
     /// All of it was read; returns what was believed before.
     pub fn replace(&mut self, held: HashMap<Key, Arc<Object>>) -> HashMap<Key, Arc<Object>> {
         self.read = true;
+        self.changed = false;
         self.unknown.clear();
         std::mem::replace(&mut self.held, held)
     }
@@ -180,9 +191,13 @@ mod tests {
         assert_eq!(belief.held(&key), Held::Unknown);
         belief.replace(HashMap::new());
         assert_eq!(belief.held(&key), Held::Nothing);
+        assert!(belief.is_as_read());
         belief.learn(&key, Some(object.clone()));
         assert_eq!(belief.held(&key), Held::Object(object));
+        assert!(!belief.is_as_read());
+        belief.replace(HashMap::new());
         belief.forget(&key);
+        assert!(!belief.is_as_read());
         assert_eq!(belief.held(&key), Held::Unknown);
         belief.forget_all();
         assert!(!belief.is_read());

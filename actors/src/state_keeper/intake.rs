@@ -1,7 +1,7 @@
 //! What sources send, one after the other: from a listing to entries of the log, compared,
 //! admitted, judged by the guard, written, folded. The orders of a bus are in `orders`.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
     admit::{self, Refusal},
@@ -13,9 +13,7 @@ use super::{
     listing::{self, Changes, Taken},
     log::{Admission, Entry},
 };
-use crate::messages::{
-    Changes as BusChanges, DeclareError, Declared, FileContent, Listing, SourceName,
-};
+use crate::messages::{Changes as BusChanges, DeclareError, Declared, Listing, SourceName};
 
 /// What a source sent.
 pub(super) enum Word {
@@ -72,7 +70,7 @@ impl Keeper {
     /// compared whole: that is tried again when something else has changed.
     fn changes(&self, listing: &Listing) -> Changes {
         let source = &listing.source;
-        let nothing = Taken::new();
+        let nothing = Taken::default();
         let whole = self.refused.keys().any(|(name, _)| name == source);
         let taken = self
             .taken
@@ -172,7 +170,7 @@ impl Keeper {
         let device_known = self.devices.get(source) == Some(&listing.device);
         if entries.is_empty() && device_known {
             self.unspoken.remove(source);
-            self.take_files(source.clone(), files(listing));
+            self.take_files(source.clone(), Taken::of(listing));
             effects.push(Effect::Reply(reply, Ok(Declared { changes: 0 })));
             return;
         }
@@ -180,7 +178,7 @@ impl Keeper {
         self.append(source.clone(), mark, entries, reply, effects);
         if let Some(appending) = &mut self.appending {
             appending.removals = removals;
-            appending.taken = files(listing);
+            appending.taken = Taken::of(listing);
         }
     }
 
@@ -204,7 +202,7 @@ impl Keeper {
             mark,
             entries,
             removals: 0,
-            taken: Taken::new(),
+            taken: Taken::default(),
             reply,
         });
     }
@@ -377,8 +375,9 @@ impl Keeper {
     /// The files of a directory were taken: from now on the objects are shared with the watcher.
     fn take_files(&mut self, source: SourceName, files: Taken) {
         let known = self.taken.remove(&source).unwrap_or_default();
-        for (path, objects) in &files {
+        for (path, objects) in &files.files {
             if known
+                .files
                 .get(path)
                 .is_some_and(|known| Arc::ptr_eq(known, objects))
             {
@@ -393,6 +392,10 @@ impl Keeper {
 
     /// A declaration that another, elder one overrides is shown.
     pub(super) fn look_for_shadows(&mut self, key: &Key) {
+        let nobody_else = self.desired.declared().all(key).len() < 2;
+        if nobody_else && self.shadowed.values().all(BTreeMap::is_empty) {
+            return;
+        }
         let wanted = self.desired.declared().wanted(key);
         for (source, declaration) in self.desired.declared().all(key).to_vec() {
             let shadow = match (&wanted, &declaration.object, &declaration.stance) {
@@ -413,13 +416,4 @@ impl Keeper {
             };
         }
     }
-}
-
-/// The files of a listing that could be read.
-fn files(listing: &Listing) -> Taken {
-    let readable = listing.files.iter().filter_map(|file| match &file.content {
-        FileContent::Objects(objects) => Some((file.path.clone(), objects.clone())),
-        FileContent::Unreadable(_) => None,
-    });
-    readable.collect()
 }

@@ -28,7 +28,7 @@ use super::{
     pause::Pausing,
     plan::Step,
     report::Listeners,
-    sending,
+    sending::{self, Prepared},
     upgrade::Workers,
 };
 use crate::messages::{DeclareError, Position, SourceName};
@@ -37,6 +37,9 @@ use crate::messages::{DeclareError, Position, SourceName};
 const FIRST_WORD: Duration = Duration::from_secs(10);
 /// Time passes for the keeper at least this often.
 const TURN: Duration = Duration::from_secs(1);
+/// So many requests are a flood.
+const FLOOD: usize = 1000;
+
 /// What is under way with Sōzu.
 #[derive(Debug)]
 pub(super) enum Doing {
@@ -118,6 +121,7 @@ pub struct Keeper {
     pub(super) in_flight: HashSet<Key>,
     /// Dirty keys in the order in which they are sent, and whether each goes.
     pub(super) queue: VecDeque<(Key, bool)>,
+    pub(super) prepared: Option<Prepared>,
     pub(super) doubts: Doubts,
     /// What cannot be sent just now, and why.
     pub(super) unservable: BTreeMap<Key, String>,
@@ -132,6 +136,9 @@ pub struct Keeper {
     pub(super) buses: HashMap<SourceName, Bus>,
     pub(super) last_turn: Duration,
     pub(super) unspoken: HashSet<SourceName>,
+    /// A batch of a flood was sent in the last turn, and the rest of the turn was put off.
+    busy: bool,
+    settled_at: Duration,
     pub(super) last_change: HashMap<SourceName, SystemTime>,
     // Sōzu
     pub(super) sozu: Sozu,
@@ -177,6 +184,7 @@ impl Keeper {
             dirty: HashSet::new(),
             in_flight: HashSet::new(),
             queue: VecDeque::new(),
+            prepared: None,
             doubts: Doubts::default(),
             unservable: BTreeMap::new(),
             foreign: HashSet::new(),
@@ -188,6 +196,8 @@ impl Keeper {
             positions: loaded.positions,
             buses: Bus::all(&settings.policies, &loaded.caught_up),
             last_turn: now.at,
+            busy: false,
+            settled_at: now.at,
             last_change: HashMap::new(),
             sozu: Sozu::Unasked,
             life: None,
@@ -268,6 +278,7 @@ impl Keeper {
     /// Takes an event and says what is to be done.
     pub fn on(&mut self, now: Now, event: Event) -> Vec<Effect> {
         let mut effects = Vec::new();
+        let settles = self.may_settle(now, &event);
         match event {
             Event::Sozu(sozu) => self.on_sozu(now, sozu),
             Event::Listing { listing, reply } => self.queue(Word::Listing(listing), reply),
@@ -289,6 +300,7 @@ impl Keeper {
             Event::Status(result) => self.on_status(now, result, &mut effects),
             Event::Upgraded(result) => self.on_upgraded(now, result),
             Event::Read(result) => self.on_read(now, result),
+            Event::ReadSame(took) => self.on_read_same(now, took),
             Event::Order { order, reply } => self.desk.orders.push_back((order, reply)),
             Event::OrderAppended(result) => self.on_order_appended(now, result, &mut effects),
             Event::Pause { uid, lasts, reply } => {
@@ -308,12 +320,31 @@ impl Keeper {
         self.take_order(now, &mut effects);
         self.take_next(now, &mut effects);
         self.advance(now, &mut effects);
-        self.settle();
+        self.busy = is_flood(&effects);
+        if self.busy {
+            // Sōzu is not to wait for the rest of our work, which follows at once.
+            return effects;
+        }
+        self.prepare_next(now, &mut effects);
+        if settles {
+            self.settled_at = now.at;
+            self.settle();
+        }
         self.settle_buses();
         self.complete(now, &mut effects);
         self.accept(now, &mut effects);
         self.give_receipts(now, &mut effects);
         effects
+    }
+
+    /// Whether something may be final that was not before. In a flood that is a question of many
+    /// entries: it is asked after each answer of Sōzu, and now and then.
+    fn may_settle(&self, now: Now, event: &Event) -> bool {
+        let says_little = matches!(
+            event,
+            Event::Changes { .. } | Event::Appended(_) | Event::Accepted(_) | Event::Tick
+        );
+        !says_little || self.busy || self.tail.len() < FLOOD || now.at >= self.settled_at + TURN
     }
 
     fn queue(&mut self, word: Word, reply: u64) {
@@ -326,6 +357,9 @@ impl Keeper {
 
     /// When [`Event::Tick`] is due at the latest: at least once a second.
     pub fn wake_at(&self, now: Now) -> Duration {
+        if self.busy {
+            return now.at;
+        }
         let due = [self.wait_until, self.next_read]
             .into_iter()
             .filter(|at| *at > now.at)
@@ -361,7 +395,7 @@ impl Keeper {
         foreign.sort_by(|a, b| b.kind().cmp(&a.kind()).then_with(|| a.cmp(b)));
         for key in foreign {
             if let Some(object) = self.belief.held(&key).object() {
-                self.desired.observe(&key, Some(object), None);
+                self.desired.observe(&key, Some(object), None, &self.belief);
             }
         }
     }
@@ -393,11 +427,14 @@ impl Keeper {
         }
         if self.must_read || now.at >= self.next_read {
             self.must_read = true;
+            self.forget_prepared();
             self.doing = Doing::Fencing;
             effects.push(Effect::AskStatus);
         } else if self.gate(now) == Gate::Open {
             self.send_next(effects);
             self.cure(now, effects);
+        } else {
+            self.forget_prepared();
         }
     }
 
@@ -411,8 +448,15 @@ impl Keeper {
     pub(super) fn mark(&mut self, keys: Vec<Key>) {
         for key in keys {
             self.look_for_shadows(&key);
+            self.forget_prepared_of(&key);
             self.foreign.remove(&key);
             self.dirty.insert(key);
         }
     }
+}
+
+fn is_flood(effects: &[Effect]) -> bool {
+    let is_large =
+        |effect: &Effect| matches!(effect, Effect::Send(requests) if requests.len() >= FLOOD);
+    effects.iter().any(is_large)
 }

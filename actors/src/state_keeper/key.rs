@@ -74,55 +74,75 @@ impl fmt::Display for Kind {
     }
 }
 
-/// What Sōzu tells objects apart by.
+/// What Sōzu tells objects apart by. Small, since every object's is in several tables.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Key {
-    /// The leaf's SHA-256 fingerprint, in lower-case hexadecimal, on one listener.
-    Certificate {
-        /// The listener.
-        address: SocketAddr,
-        /// SHA-256 of the leaf, hexadecimal.
-        fingerprint: Arc<str>,
-    },
+    /// A certificate on one listener.
+    Certificate(Arc<CertificateKey>),
     /// The cluster's id.
     Cluster(Arc<str>),
     /// Sōzu tells backends of one cluster apart by id and address together.
-    Backend {
-        /// The cluster's id.
-        cluster: Arc<str>,
-        /// The backend's id, not unique by itself.
-        id: Arc<str>,
-        /// Where the backend listens.
-        address: SocketAddr,
-    },
+    Backend(Arc<BackendKey>),
     /// Sōzu's own text for an HTTP route: address, host name, path, method, header predicates; of
     /// these the names and a digest, since a header's value is a secret.
     HttpFrontend(Arc<str>),
     /// As [`Key::HttpFrontend`], on HTTPS listeners.
     HttpsFrontend(Arc<str>),
-    /// Address, server name and the sorted ALPN protocols.
-    TcpFrontend {
-        /// The listener.
-        address: SocketAddr,
-        /// Lower-case server name, if the frontend has one.
-        sni: Option<Arc<str>>,
-        /// Sorted, without repetition.
-        alpn: Vec<String>,
-    },
+    /// A route of a TCP listener.
+    TcpFrontend(Arc<TcpKey>),
     /// A UDP listener serves one frontend.
-    UdpFrontend(SocketAddr),
+    UdpFrontend(Arc<SocketAddr>),
+}
+
+/// What Sōzu tells certificates apart by.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct CertificateKey {
+    /// The listener.
+    pub address: SocketAddr,
+    /// SHA-256 of the leaf, in lower-case hexadecimal.
+    pub fingerprint: Arc<str>,
+}
+
+/// What Sōzu tells backends apart by.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct BackendKey {
+    /// The cluster's id.
+    pub cluster: Arc<str>,
+    /// The backend's id, not unique by itself.
+    pub id: Arc<str>,
+    /// Where the backend listens.
+    pub address: SocketAddr,
+}
+
+/// What Sōzu tells TCP frontends apart by.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TcpKey {
+    /// The listener.
+    pub address: SocketAddr,
+    /// Lower-case server name, if the frontend has one.
+    pub sni: Option<Arc<str>>,
+    /// The ALPN protocols, sorted, without repetition.
+    pub alpn: Vec<String>,
 }
 
 impl Key {
+    /// Of a certificate, by its fingerprint in hexadecimal.
+    pub fn certificate(address: SocketAddr, fingerprint: &str) -> Self {
+        Key::Certificate(Arc::new(CertificateKey {
+            address,
+            fingerprint: fingerprint.to_ascii_lowercase().into(),
+        }))
+    }
+
     /// Which kind of object stands under this key.
     pub fn kind(&self) -> Kind {
         match self {
-            Key::Certificate { .. } => Kind::Certificate,
+            Key::Certificate(_) => Kind::Certificate,
             Key::Cluster(_) => Kind::Cluster,
-            Key::Backend { .. } => Kind::Backend,
+            Key::Backend(_) => Kind::Backend,
             Key::HttpFrontend(_) => Kind::HttpFrontend,
             Key::HttpsFrontend(_) => Kind::HttpsFrontend,
-            Key::TcpFrontend { .. } => Kind::TcpFrontend,
+            Key::TcpFrontend(_) => Kind::TcpFrontend,
             Key::UdpFrontend(_) => Kind::UdpFrontend,
         }
     }
@@ -132,24 +152,13 @@ impl Key {
 impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Key::Certificate {
-                address,
-                fingerprint,
-            } => write!(f, "{address};{fingerprint}"),
+            Key::Certificate(it) => write!(f, "{};{}", it.address, it.fingerprint),
             Key::Cluster(id) => f.write_str(id),
-            Key::Backend {
-                cluster,
-                id,
-                address,
-            } => write!(f, "{cluster};{id};{address}"),
+            Key::Backend(it) => write!(f, "{};{};{}", it.cluster, it.id, it.address),
             Key::HttpFrontend(text) | Key::HttpsFrontend(text) => f.write_str(text),
-            Key::TcpFrontend { address, sni, alpn } => {
-                write!(
-                    f,
-                    "{address};{};{}",
-                    sni.as_deref().unwrap_or(""),
-                    alpn.join(",")
-                )
+            Key::TcpFrontend(it) => {
+                let sni = it.sni.as_deref().unwrap_or("");
+                write!(f, "{};{sni};{}", it.address, it.alpn.join(","))
             }
             Key::UdpFrontend(address) => write!(f, "{address}"),
         }
@@ -258,21 +267,27 @@ impl Object {
     /// A certificate whose leaf cannot be read has no fingerprint, hence no key.
     pub fn key(&self) -> Result<Key, KeyError> {
         Ok(match self {
-            Object::Certificate(add) => Key::Certificate {
-                address: add.address.into(),
-                fingerprint: fingerprint(add)?,
-            },
+            Object::Certificate(add) => certificate_key(add)?,
             Object::Cluster(cluster) => Key::Cluster(cluster.cluster_id.as_str().into()),
-            Object::Backend(backend) => Key::Backend {
-                cluster: backend.cluster_id.as_str().into(),
-                id: backend.backend_id.as_str().into(),
-                address: backend.address.into(),
-            },
+            Object::Backend(backend) => backend_key(backend),
             Object::HttpFrontend(front) => Key::HttpFrontend(route(front)),
             Object::HttpsFrontend(front) => Key::HttpsFrontend(route(front)),
             Object::TcpFrontend(front) => tcp_key(front),
-            Object::UdpFrontend(front) => Key::UdpFrontend(front.address.into()),
+            Object::UdpFrontend(front) => udp_key(front),
         })
+    }
+
+    /// Its kind.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Object::Certificate(_) => Kind::Certificate,
+            Object::Cluster(_) => Kind::Cluster,
+            Object::Backend(_) => Kind::Backend,
+            Object::HttpFrontend(_) => Kind::HttpFrontend,
+            Object::HttpsFrontend(_) => Kind::HttpsFrontend,
+            Object::TcpFrontend(_) => Kind::TcpFrontend,
+            Object::UdpFrontend(_) => Kind::UdpFrontend,
+        }
     }
 
     /// The request that adds the object, in the verb that carries all of it.
@@ -360,6 +375,9 @@ impl Object {
     /// Whether Sōzu would serve the same. A certificate's private key is left out: it follows from
     /// the leaf, and what comes from the database lacks it.
     pub fn same(&self, other: &Object) -> bool {
+        if std::ptr::eq(self, other) {
+            return true;
+        }
         match (self, other) {
             (Object::Certificate(a), Object::Certificate(b)) => {
                 a.address == b.address
@@ -432,32 +450,81 @@ fn fingerprint(add: &AddCertificate) -> Result<Arc<str>, KeyError> {
 /// # Errors
 /// As [`Object::key`].
 pub fn key_of(request: &RequestType) -> Option<Result<Key, KeyError>> {
-    if let Some(object) = Object::added_by(request) {
-        return Some(object.key());
-    }
     Some(Ok(match request {
-        RequestType::RemoveCertificate(remove) => Key::Certificate {
-            address: remove.address.into(),
-            fingerprint: remove.fingerprint.to_ascii_lowercase().into(),
-        },
-        RequestType::RemoveCluster(id) => Key::Cluster(id.as_str().into()),
-        RequestType::RemoveBackend(backend) => Key::Backend {
-            cluster: backend.cluster_id.as_str().into(),
-            id: backend.backend_id.as_str().into(),
-            address: backend.address.into(),
-        },
-        RequestType::RemoveHttpFrontend(front)
+        RequestType::AddCertificate(add) => return Some(certificate_key(add)),
+        RequestType::AddCluster(cluster) => Key::Cluster(cluster.cluster_id.as_str().into()),
+        RequestType::AddBackend(backend) | RequestType::AddUnixBackend(backend) => {
+            backend_key(backend)
+        }
+        RequestType::AddHttpFrontend(front)
+        | RequestType::AddHttpFrontendWithHeaderPredicates(front)
+        | RequestType::AddHttpFrontendWithSilentClose(front)
+        | RequestType::RemoveHttpFrontend(front)
         | RequestType::RemoveHttpFrontendWithHeaderPredicates(front) => {
             Key::HttpFrontend(route(front))
         }
-        RequestType::RemoveHttpsFrontend(front)
+        RequestType::AddHttpsFrontend(front)
+        | RequestType::AddHttpsFrontendWithHeaderPredicates(front)
+        | RequestType::AddHttpsFrontendWithSilentClose(front)
+        | RequestType::RemoveHttpsFrontend(front)
         | RequestType::RemoveHttpsFrontendWithHeaderPredicates(front) => {
             Key::HttpsFrontend(route(front))
         }
-        RequestType::RemoveTcpFrontend(front) => tcp_key(front),
-        RequestType::RemoveUdpFrontend(front) => Key::UdpFrontend(front.address.into()),
+        RequestType::AddTcpFrontend(front) | RequestType::RemoveTcpFrontend(front) => {
+            tcp_key(front)
+        }
+        RequestType::AddUdpFrontend(front) | RequestType::RemoveUdpFrontend(front) => {
+            udp_key(front)
+        }
+        RequestType::RemoveCertificate(remove) => {
+            Key::certificate(remove.address.into(), &remove.fingerprint)
+        }
+        RequestType::RemoveCluster(id) => Key::Cluster(id.as_str().into()),
+        RequestType::RemoveBackend(backend) => Key::Backend(Arc::new(BackendKey {
+            cluster: backend.cluster_id.as_str().into(),
+            id: backend.backend_id.as_str().into(),
+            address: backend.address.into(),
+        })),
         _ => return None,
     }))
+}
+
+/// Whether the request adds an object.
+pub fn adds(request: &RequestType) -> bool {
+    matches!(
+        request,
+        RequestType::AddCertificate(_)
+            | RequestType::AddCluster(_)
+            | RequestType::AddBackend(_)
+            | RequestType::AddUnixBackend(_)
+            | RequestType::AddHttpFrontend(_)
+            | RequestType::AddHttpFrontendWithHeaderPredicates(_)
+            | RequestType::AddHttpFrontendWithSilentClose(_)
+            | RequestType::AddHttpsFrontend(_)
+            | RequestType::AddHttpsFrontendWithHeaderPredicates(_)
+            | RequestType::AddHttpsFrontendWithSilentClose(_)
+            | RequestType::AddTcpFrontend(_)
+            | RequestType::AddUdpFrontend(_)
+    )
+}
+
+fn certificate_key(add: &AddCertificate) -> Result<Key, KeyError> {
+    Ok(Key::Certificate(Arc::new(CertificateKey {
+        address: add.address.into(),
+        fingerprint: fingerprint(add)?,
+    })))
+}
+
+fn backend_key(backend: &AddBackend) -> Key {
+    Key::Backend(Arc::new(BackendKey {
+        cluster: backend.cluster_id.as_str().into(),
+        id: backend.backend_id.as_str().into(),
+        address: backend.address.into(),
+    }))
+}
+
+fn udp_key(front: &RequestUdpFrontend) -> Key {
+    Key::UdpFrontend(Arc::new(front.address.into()))
 }
 
 /// Of an HTTP or HTTPS frontend. Sōzu's text ends with the predicates, values included.
@@ -486,14 +553,14 @@ fn tcp_key(front: &RequestTcpFrontend) -> Key {
     let mut alpn = front.alpn.clone();
     alpn.sort();
     alpn.dedup();
-    Key::TcpFrontend {
+    Key::TcpFrontend(Arc::new(TcpKey {
         address: front.address.into(),
         sni: front
             .sni
             .as_deref()
             .map(|sni| sni.to_ascii_lowercase().into()),
         alpn,
-    }
+    }))
 }
 
 #[cfg(test)]
@@ -521,6 +588,7 @@ mod tests {
             assert_eq!(key_of(&remove).unwrap().unwrap(), key);
             let add = object.add().request_type.unwrap();
             assert_eq!(key_of(&add).unwrap().unwrap(), key);
+            assert!(adds(&add) && !adds(&remove));
             assert_eq!(Object::added_by(&add), Some(object));
         }
     }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    declared::{Declared, Stance, Why},
+    declared::{Declaration, Declared, Stance, Why},
     key::{Key, Keyed, Object},
 };
 use crate::messages::{FileContent, Listing};
@@ -23,9 +23,37 @@ pub struct Changes {
     pub replaced: Vec<Key>,
 }
 
-/// The files of a source as they were last taken whole, so that an unchanged one need not be
-/// compared again. They share their objects with the watcher.
-pub type Taken = HashMap<Arc<PathBuf>, Arc<Vec<Keyed>>>;
+/// The files of a source as they were last taken, so that an unchanged one need not be compared
+/// again. They share their objects with the watcher.
+#[derive(Default)]
+pub struct Taken {
+    /// Those that could be read.
+    pub files: HashMap<Arc<PathBuf>, Arc<Vec<Keyed>>>,
+    /// Whether all of them could: then the source declares nothing else.
+    pub complete: bool,
+}
+
+impl Taken {
+    /// What a listing says.
+    pub fn of(listing: &Listing) -> Self {
+        let readable = listing.files.iter().filter_map(|file| match &file.content {
+            FileContent::Objects(objects) => Some((file.path.clone(), objects.clone())),
+            FileContent::Unreadable(_) => None,
+        });
+        let files: HashMap<_, _> = readable.collect();
+        let complete = files.len() == listing.files.len();
+        Self { files, complete }
+    }
+
+    /// The keys of the files that are not among these.
+    fn keys_beside<'a>(&'a self, files: &'a HashSet<&PathBuf>) -> impl Iterator<Item = &'a Key> {
+        let others = self
+            .files
+            .iter()
+            .filter(|(path, _)| !files.contains(&***path));
+        others.flat_map(|(_, objects)| objects.iter().map(|keyed| &keyed.key))
+    }
+}
 
 /// Compares a complete listing with what its source declared. A file that is there but cannot be
 /// read stands for what it last gave, and so does one that has not changed since it was taken.
@@ -38,7 +66,7 @@ pub fn changes(listing: &Listing, declared: &Declared, taken: &Taken) -> Changes
         let objects = match &file.content {
             FileContent::Unreadable(_) => None,
             FileContent::Objects(objects) => {
-                let known = taken.get(&file.path);
+                let known = taken.files.get(&file.path);
                 Some(objects).filter(|it| !known.is_some_and(|known| Arc::ptr_eq(known, it)))
             }
         };
@@ -63,22 +91,32 @@ pub fn changes(listing: &Listing, declared: &Declared, taken: &Taken) -> Changes
             }
         }
     }
-    changes.gone = declared
-        .of(source)
-        .filter(|(key, declaration)| {
-            let stands = matches!(
-                declaration.stance,
-                Stance::Present | Stance::Kept(Why::Hold(_))
-            );
-            let stays = declaration
-                .origin
-                .as_deref()
-                .is_some_and(|origin| as_before.contains(origin));
-            stands && !stays && !listed.contains(key)
-        })
-        .map(|(key, _)| key.clone())
-        .collect();
-    changes.set.sort_by_key(|(key, ..)| key.kind());
+    let is_gone = |key: &Key, declaration: &Declaration| {
+        let stands = matches!(
+            declaration.stance,
+            Stance::Present | Stance::Kept(Why::Hold(_))
+        );
+        let stays = declaration
+            .origin
+            .as_deref()
+            .is_some_and(|origin| as_before.contains(origin));
+        stands && !stays && !listed.contains(key)
+    };
+    changes.gone = if taken.complete && declared.holds(source).next().is_none() {
+        // What the source declares is what it said then: only what is no longer said may be gone.
+        let keys = taken.keys_beside(&as_before);
+        let says = keys.filter_map(|key| Some((key, declared.get(key, source)?)));
+        let gone = says.filter(|(key, declaration)| is_gone(key, declaration));
+        gone.map(|(key, _)| key.clone()).collect()
+    } else {
+        let says = declared.of(source);
+        let gone = says.filter(|(key, declaration)| is_gone(key, declaration));
+        gone.map(|(key, _)| key.clone()).collect()
+    };
+    // As they are sent, so that they become final in the order of the log.
+    changes
+        .set
+        .sort_by(|(a, ..), (b, ..)| a.kind().cmp(&b.kind()).then_with(|| a.cmp(b)));
     changes
         .gone
         .sort_by(|a, b| b.kind().cmp(&a.kind()).then_with(|| a.cmp(b)));
@@ -91,16 +129,16 @@ pub fn changes(listing: &Listing, declared: &Declared, taken: &Taken) -> Changes
 fn tell_replaced_apart(changes: &mut Changes) {
     let mut arrived: HashMap<&str, usize> = HashMap::new();
     for (key, ..) in &changes.set {
-        if let Key::Backend { cluster, .. } = key {
-            *arrived.entry(cluster).or_default() += 1;
+        if let Key::Backend(backend) = key {
+            *arrived.entry(&backend.cluster).or_default() += 1;
         }
     }
     let is_replaced = |key: &Key| {
-        let Key::Backend { cluster, .. } = key else {
+        let Key::Backend(backend) = key else {
             return false;
         };
         let count = arrived
-            .get_mut(cluster.as_ref())
+            .get_mut(backend.cluster.as_ref())
             .filter(|count| **count > 0);
         count.is_some_and(|count| {
             *count -= 1;
@@ -117,10 +155,7 @@ mod tests {
     use super::*;
     use crate::{
         messages::{ListedFile, SourceName},
-        state_keeper::{
-            declared::Declaration,
-            examples::{backend, cluster, http},
-        },
+        state_keeper::examples::{backend, cluster, http},
     };
 
     fn listing(files: Vec<(&str, Option<Vec<Object>>)>) -> Listing {
@@ -166,7 +201,7 @@ mod tests {
         let changes = changes(
             &listing(vec![("a.toml", Some(vec![cluster("a")]))]),
             &declared,
-            &Taken::new(),
+            &Taken::default(),
         );
         assert!(changes.set.is_empty() && changes.gone.is_empty());
     }
@@ -174,7 +209,11 @@ mod tests {
     #[test]
     fn an_unreadable_file_stands_for_what_it_last_gave() {
         let declared = declared(vec![("a.toml", cluster("a")), ("b.toml", cluster("b"))]);
-        let changes = changes(&listing(vec![("a.toml", None)]), &declared, &Taken::new());
+        let changes = changes(
+            &listing(vec![("a.toml", None)]),
+            &declared,
+            &Taken::default(),
+        );
         assert_eq!(changes.gone, [cluster("b").key().unwrap()]);
     }
 
@@ -185,7 +224,10 @@ mod tests {
         let FileContent::Objects(objects) = &first.files[0].content else {
             panic!("it was read")
         };
-        let taken = Taken::from([(first.files[0].path.clone(), objects.clone())]);
+        let taken = Taken {
+            files: [(first.files[0].path.clone(), objects.clone())].into(),
+            complete: false,
+        };
         let unchanged = changes(&first, &declared, &taken);
         assert!(unchanged.set.is_empty() && unchanged.gone.is_empty());
         let second = listing(vec![("a.toml", Some(vec![cluster("c")]))]);
@@ -194,12 +236,38 @@ mod tests {
     }
 
     #[test]
+    fn what_is_gone_is_found_in_what_was_taken_as_in_all_that_is_declared() {
+        let declared = declared(vec![
+            ("a.toml", cluster("a")),
+            ("b.toml", cluster("b")),
+            ("c.toml", cluster("c")),
+        ]);
+        let all = ["a", "b", "c"].map(|name| (format!("{name}.toml"), vec![cluster(name)]));
+        let files = all
+            .iter()
+            .map(|(path, objects)| (path.as_str(), Some(objects.clone())));
+        let taken = Taken::of(&listing(files.collect()));
+        assert!(taken.complete);
+        let next = listing(vec![
+            ("b.toml", Some(vec![cluster("d")])),
+            ("c.toml", None),
+            ("z.toml", Some(vec![cluster("a")])),
+        ]);
+        for taken in [taken, Taken::default()] {
+            let changes = changes(&next, &declared, &taken);
+            assert_eq!(changes.gone, [cluster("b").key().unwrap()]);
+            assert_eq!(changes.set.len(), 2);
+        }
+        assert!(!Taken::of(&next).complete);
+    }
+
+    #[test]
     fn a_renamed_file_takes_its_objects_along() {
         let declared = declared(vec![("a.toml", cluster("a"))]);
         let changes = changes(
             &listing(vec![("z.toml", Some(vec![cluster("a")]))]),
             &declared,
-            &Taken::new(),
+            &Taken::default(),
         );
         assert_eq!(changes.set.len(), 1, "the new file is remembered");
         assert!(changes.gone.is_empty());
@@ -212,7 +280,7 @@ mod tests {
             ("a.toml", http("a", "a.example")),
             ("a.toml", backend("a", "a-1", 1)),
         ]);
-        let emptied = changes(&listing(vec![]), &declared, &Taken::new());
+        let emptied = changes(&listing(vec![]), &declared, &Taken::default());
         let kinds: Vec<_> = emptied.gone.iter().map(|key| key.kind().name()).collect();
         assert_eq!(kinds, ["http_frontend", "backend", "cluster"]);
         let filled = changes(
@@ -225,7 +293,7 @@ mod tests {
                 ]),
             )]),
             &Declared::default(),
-            &Taken::new(),
+            &Taken::default(),
         );
         let kinds: Vec<_> = filled
             .set
@@ -245,7 +313,7 @@ mod tests {
         let changes = changes(
             &listing(vec![("a.toml", Some(vec![backend("a", "a-1", 4)]))]),
             &declared,
-            &Taken::new(),
+            &Taken::default(),
         );
         assert_eq!(changes.replaced, [backend("a", "a-1", 1).key().unwrap()]);
         assert_eq!(changes.gone.len(), 2);

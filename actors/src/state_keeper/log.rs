@@ -153,7 +153,8 @@ impl Folded {
     /// remove a cluster comes to depends on the frontends that name it.
     pub fn clusters(&self) -> impl Iterator<Item = &str> {
         let of_keys = self.keys.iter().filter_map(|key| match key {
-            Key::Cluster(id) | Key::Backend { cluster: id, .. } => Some(id.as_ref()),
+            Key::Cluster(id) => Some(id.as_ref()),
+            Key::Backend(backend) => Some(backend.cluster.as_ref()),
             _ => None,
         });
         let says = self.turned.iter();
@@ -166,6 +167,8 @@ impl Folded {
 #[derive(Default)]
 pub struct Tail {
     entries: VecDeque<Folded>,
+    /// How many of them wait for their cluster.
+    parked: usize,
     folds: u64,
     /// The last fold that touched a key.
     last: HashMap<Key, u64>,
@@ -178,6 +181,22 @@ impl Tail {
     /// The entries, eldest first.
     pub fn iter(&self) -> impl Iterator<Item = &Folded> + Clone {
         self.entries.iter()
+    }
+
+    /// The entries that wait for their cluster, eldest first.
+    pub fn parked(&self) -> impl Iterator<Item = &Folded> {
+        let looked_at = if self.parked == 0 {
+            0
+        } else {
+            self.entries.len()
+        };
+        let entries = self.entries.iter().take(looked_at);
+        entries.filter(|folded| folded.is_parked())
+    }
+
+    /// How many entries there are.
+    pub fn len(&self) -> usize {
+        self.entries.len()
     }
 
     /// Whether every entry is final.
@@ -246,6 +265,7 @@ impl Tail {
     fn enter(&mut self, mut folded: Folded) -> Folded {
         self.folds += 1;
         folded.nth = self.folds;
+        self.parked += usize::from(folded.is_parked());
         self.remember(&folded);
         folded
     }
@@ -273,8 +293,12 @@ impl Tail {
         let Some(RequestType::RemoveCluster(id)) = &entry.request.request_type else {
             return;
         };
+        if self.parked == 0 {
+            return;
+        }
         for folded in &mut self.entries {
             if matches!(&folded.provisional, Provisional::Parked { cluster } if **cluster == **id) {
+                self.parked -= 1;
                 folded.provisional = Provisional::Final(Verdict::RemovedWithItsCluster);
             }
         }
@@ -282,7 +306,7 @@ impl Tail {
 
     /// Takes out what is parked for the cluster, unless a later change of its key ended it.
     fn unpark(&mut self, cluster: &str) -> Vec<Arc<Entry>> {
-        if !self.entries.iter().any(Folded::is_parked) {
+        if self.parked == 0 {
             return Vec::new();
         }
         let mut later: HashSet<&Key> = HashSet::new();
@@ -342,6 +366,7 @@ impl Tail {
         self.refused
             .extend(reasons.map(|(seq, reason)| (*seq, reason.clone())));
         let again: Vec<Folded> = self.entries.drain(first..).collect();
+        self.parked -= again.iter().filter(|folded| folded.is_parked()).count();
         self.last.clear();
         let before = std::mem::take(&mut self.entries);
         for folded in &before {
@@ -417,6 +442,11 @@ impl Tail {
         let Some(end) = places.last().map(|last| last + 1) else {
             return Vec::new();
         };
+        if end == places.len() {
+            // In a flood the eldest go, and all of them.
+            let taken: Vec<Folded> = self.entries.drain(..end).collect();
+            return self.taken(taken);
+        }
         let mut wanted = places.iter().peekable();
         let mut taken = Vec::with_capacity(places.len());
         let mut stay = Vec::new();
@@ -430,7 +460,12 @@ impl Tail {
         for folded in stay.into_iter().rev() {
             self.entries.push_front(folded);
         }
+        self.taken(taken)
+    }
+
+    fn taken(&mut self, taken: Vec<Folded>) -> Vec<Folded> {
         for folded in &taken {
+            self.parked -= usize::from(folded.is_parked());
             self.refused.remove(&folded.entry.seq);
             for key in &folded.keys {
                 if self.last.get(key) == Some(&folded.nth) {

@@ -9,16 +9,18 @@
 //! outcome: Sōzu is read, and the difference is sent.
 //!
 //! To read in this order: [`key`], [`effects`], [`declared`], [`listing`], [`admit`], [`policy`],
-//! [`guard`], [`desired`], [`log`] with `fold`, [`held`], [`plan`], [`gate`], [`answer`], [`verdict`]: the
+//! [`guard`], [`desired`] with `checks`, [`log`] with `fold`, [`held`], [`plan`], [`gate`], [`answer`], [`verdict`]: the
 //! rules, one in each file. Then [`events`] and [`keeper`] with its parts: `intake`, `orders` and
 //! `takeover` (what sources send), `sending`, `outcome` and `reading` (what Sōzu is told and says), `upgrade`
 //! (workers that differ), `settling`
 //! (what is final), [`operator`] (what a person orders), `pause`, `reporting`. Then the shell:
-//! [`store`], `actor`, `persons`, `journalist`. Only the shell knows actix and SQLite.
+//! [`store`], `actor`, `asking`, `persons`, `journalist`. Only the shell knows actix and SQLite.
 
 mod actor;
 pub mod admit;
 pub mod answer;
+mod asking;
+mod checks;
 mod clusters;
 mod config;
 pub mod declared;

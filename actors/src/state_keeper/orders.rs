@@ -90,6 +90,7 @@ impl Keeper {
         }
         let held = Some(self.live_clusters());
         let has_history = self.has_history(source);
+        self.forget_prepared();
         let bus = self.buses.entry(source.clone()).or_default();
         if position.is_none() {
             // Places in another topic are no places in this one.
@@ -288,20 +289,18 @@ impl Keeper {
         if self.buses.values().all(|bus| bus.taken.is_empty()) {
             return self.settle_idle_buses();
         }
-        let written = self.unwritten();
-        let open: HashSet<u64> = self
-            .tail
-            .iter()
-            .filter(|folded| !folded.is_parked())
-            .map(|folded| folded.entry.seq)
-            .chain(written)
-            .collect();
-        for bus in self.buses.values_mut() {
-            while bus
-                .taken
-                .front()
-                .is_some_and(|(_, seq)| !open.contains(seq))
-            {
+        let in_tail = self.tail.iter().filter(|folded| !folded.is_parked());
+        let in_tail = in_tail.map(|folded| (&folded.entry.source, folded.entry.seq));
+        let mut first_open: HashMap<SourceName, u64> = HashMap::new();
+        for (source, seq) in in_tail.chain(self.unwritten()) {
+            match first_open.get_mut(source) {
+                Some(first) => *first = seq.min(*first),
+                None => drop(first_open.insert(source.clone(), seq)),
+            }
+        }
+        for (source, bus) in &mut self.buses {
+            let first_open = first_open.get(source).copied().unwrap_or(u64::MAX);
+            while bus.taken.front().is_some_and(|(_, seq)| *seq < first_open) {
                 bus.settled = bus.taken.pop_front().map(|(position, _)| position);
             }
         }
@@ -363,7 +362,7 @@ impl Keeper {
     pub(super) fn expire_parked(&mut self, passed: Duration) {
         let is_here = self.is_here();
         let mut expired = HashMap::new();
-        for folded in self.tail.iter().filter(|folded| folded.is_parked()) {
+        for folded in self.tail.parked() {
             let Some(bus) = self.buses.get_mut(&folded.entry.source) else {
                 continue;
             };

@@ -48,6 +48,7 @@ impl Keeper {
         };
         if meaning != Meaning::Applied {
             // What comes later in the line may need what was not taken.
+            self.prepared = None;
             self.queue.clear();
         }
         match meaning {
@@ -104,6 +105,7 @@ impl Keeper {
         if gone.is_empty() {
             return;
         }
+        self.forget_prepared();
         for key in self.belief.forget_clusters(&gone) {
             self.foreign.remove(&key);
             self.dirty.insert(key);
@@ -113,7 +115,7 @@ impl Keeper {
     /// Sōzu did not take steps that were worked out from what it was believed to hold. Where nothing
     /// was believed to be, the read may find what somebody else has put there.
     fn not_as_believed(&mut self, steps: Vec<Step>) {
-        let added = steps.iter().filter(|step| step.requests.len() == 1);
+        let added = steps.iter().filter(|step| step.by_one);
         let added = added.filter_map(|step| Some((step.key.clone(), step.to.clone()?)));
         self.doubts.added.extend(added);
         self.read_back(steps, 1);
@@ -290,7 +292,7 @@ impl Keeper {
             return;
         };
         // The cluster that it was sent for was a stranger's, and is gone: it waits, or is refused for that.
-        if matches!(key, Key::Backend { cluster, .. } if !self.desired.has_cluster(cluster)) {
+        if matches!(key, Key::Backend(it) if !self.desired.has_cluster(&it.cluster)) {
             let keys = self.tail.reconsider(seq, &mut self.desired, &self.belief);
             return self.mark(keys);
         }

@@ -18,6 +18,8 @@ pub struct Step {
     pub key: Key,
     /// One request; two for a re-pointed frontend: its removal and its addition side by side.
     pub requests: Vec<Request>,
+    /// Whether one request does it. (They are taken out when they are sent.)
+    pub by_one: bool,
     /// What Sōzu holds when it has taken them.
     pub to: Option<Arc<Object>>,
 }
@@ -38,9 +40,10 @@ pub enum Need {
 /// Works out what one key needs. `unproven`: the main process holds it, but it is not known whether
 /// any worker does, so that it is sent again and workers answer for it.
 pub fn need(key: &Key, wanted: &Wanted, held: &Held, unproven: bool) -> Need {
-    let step = |requests, to| {
+    let step = |requests: Vec<Request>, to| {
         Need::Send(Step {
             key: key.clone(),
+            by_one: requests.len() == 1,
             requests,
             to,
         })

@@ -1,4 +1,5 @@
-//! What a plan comes to, for any wanted and any held state, by Sōzu's own `ConfigState`.
+//! What a plan comes to, for any wanted and any held state, and what is refused, by Sōzu's own
+//! `ConfigState`.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -8,14 +9,18 @@ use std::{
 
 use proptest::prelude::*;
 use sozu_command_lib::{
-    proto::command::{AddCertificate, CertificateAndKey, Cluster, Request, RequestUdpFrontend},
+    proto::command::{
+        AddCertificate, CertificateAndKey, Cluster, HealthCheckConfig, Request, RequestUdpFrontend,
+        UdpClusterConfig,
+    },
     state::ConfigState,
 };
 
 use super::{
-    declared::Wanted,
+    declared::{Declaration, Stance, Wanted},
+    desired::Desired,
     examples::{HTTP, backend, cluster, http, tcp},
-    held::{Held, sort_records},
+    held::{Belief, Held, sort_records},
     key::{Key, Object},
     plan::{Need, need, order},
 };
@@ -162,8 +167,101 @@ fn takes_along(from: &ConfigState, to: &ConfigState) -> bool {
     })
 }
 
+/// What plays a part in checks that look beyond one object.
+fn demanding_objects() -> Vec<Object> {
+    let mut objects = objects();
+    for id in ["a", "b"] {
+        let by = |change: fn(&mut Cluster)| {
+            let mut cluster = Cluster {
+                cluster_id: id.to_owned(),
+                ..Cluster::default()
+            };
+            change(&mut cluster);
+            Object::Cluster(cluster)
+        };
+        objects.push(by(|cluster| {
+            cluster.affinity_header = Some("x-user".to_owned());
+        }));
+        objects.push(by(|cluster| {
+            cluster.udp = Some(UdpClusterConfig::default())
+        }));
+        objects.push(by(|cluster| {
+            cluster.health_check = Some(HealthCheckConfig {
+                uri: "/".to_owned(),
+                interval: 1,
+                timeout: 1,
+                healthy_threshold: 1,
+                unhealthy_threshold: 1,
+                port: Some(80),
+                ..HealthCheckConfig::default()
+            });
+        }));
+        let Object::Backend(mut unix) = backend(id, "unix", 3) else {
+            unreachable!()
+        };
+        unix.unix_path = Some("/run/a.sock".to_owned());
+        objects.push(Object::Backend(unix));
+        for (sni, alpn) in [
+            (None, None),
+            (Some("x.example"), None),
+            (Some("x.example"), Some("h2")),
+        ] {
+            let Object::TcpFrontend(mut front) = tcp(id, "x.example") else {
+                unreachable!()
+            };
+            front.sni = sni.map(str::to_owned);
+            front.alpn = alpn.into_iter().map(str::to_owned).collect();
+            objects.push(Object::TcpFrontend(front));
+        }
+    }
+    objects.into_iter().map(Object::canonical).collect()
+}
+
+/// As Sōzu takes it: what stands under the key is replaced, or removed first.
+fn add_to(state: &mut ConfigState, from: Option<&Object>, to: &Object) -> bool {
+    let mut after = state.clone();
+    let replace = from.and_then(|_| to.replace());
+    if let (Some(from), None) = (from, &replace) {
+        after.dispatch(&from.remove().unwrap()).unwrap();
+    }
+    let taken = after.dispatch(&replace.unwrap_or_else(|| to.add())).is_ok();
+    if taken {
+        *state = after;
+    }
+    taken
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
+
+    #[test]
+    fn the_checks_in_small_refuse_what_the_whole_state_refuses(
+        history in proptest::collection::vec((any::<proptest::sample::Index>(), any::<bool>()), 1..40)
+    ) {
+        let (all, source, belief) = (demanding_objects(), SourceName::new("s"), Belief::default());
+        let mut desired = Desired::default();
+        let mut state = ConfigState::new();
+        for (index, adds) in history {
+            let object = index.get(&all);
+            let key = object.key().unwrap();
+            let stands = desired.declared().get(&key, &source).and_then(|says| says.object.clone());
+            if adds && !stands.as_deref().is_some_and(|stands| stands.same(object)) {
+                let says = Declaration {
+                    stance: Stance::Present,
+                    object: Some(Arc::new(object.clone())),
+                    origin: None,
+                    since: 1,
+                };
+                let ours = desired.declare(&key, &source, Some(says), &belief);
+                let theirs = add_to(&mut state, stands.as_deref(), object);
+                prop_assert_eq!(ours.is_ok(), theirs, "{:?}: {:?}", ours, object);
+            // The rules let a cluster go only when nobody uses it.
+            } else if let Some(stands) = stands && !matches!(&key, Key::Cluster(id) if desired.users(id) > 0) {
+                desired.declare(&key, &source, None, &belief).unwrap();
+                state.dispatch(&stands.remove().unwrap()).unwrap();
+            }
+        }
+    }
 
     #[test]
     fn a_plan_leads_to_what_is_wanted_and_none_of_it_is_skipped(from in state(), to in state()) {

@@ -1,6 +1,6 @@
 //! Reading back: the fence, and what a read means.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use sozu_socket::{ExchangeError, Life};
 
@@ -45,7 +45,11 @@ impl Keeper {
             self.doing = Doing::Reading {
                 life: self.life.clone(),
             };
-            effects.push(Effect::ReadBack);
+            effects.push(if self.belief.is_as_read() {
+                Effect::ReadAgain
+            } else {
+                Effect::ReadBack
+            });
         } else {
             self.trouble = Some(format!(
                 "waits for Sōzu's worker {:?}, which does not answer",
@@ -56,26 +60,52 @@ impl Keeper {
     }
 
     pub(super) fn on_read(&mut self, now: Now, result: Result<ReadState, ExchangeError>) {
-        let Doing::Reading { life } = std::mem::replace(&mut self.doing, Doing::Nothing) else {
-            return;
-        };
-        let state = match result {
-            Ok(state) => state,
-            Err(error) => {
-                self.trouble = Some(error.to_string());
-                return self.back_off(now);
-            }
-        };
-        if !same_life(life.as_ref(), self.life.as_ref()) {
+        if !self.was_reading() {
             return;
         }
+        match result {
+            Ok(state) => {
+                self.listeners = Some(Arc::new(state.listeners));
+                self.believe(state.held);
+                self.draw_conclusions(now, state.took);
+            }
+            Err(error) => {
+                self.trouble = Some(error.to_string());
+                self.back_off(now);
+            }
+        }
+    }
+
+    /// Sōzu holds what it held when it was last read: what is believed since then is proved.
+    pub(super) fn on_read_same(&mut self, now: Now, took: Duration) {
+        if self.was_reading() && self.belief.is_as_read() {
+            let declared = self.desired.declared();
+            let foreign = self
+                .belief
+                .keys()
+                .filter(|key| declared.all(key).is_empty());
+            self.foreign = foreign.cloned().collect();
+            self.draw_conclusions(now, took);
+        }
+    }
+
+    /// Whether what was read is of the present life of Sōzu.
+    fn was_reading(&mut self) -> bool {
+        match std::mem::replace(&mut self.doing, Doing::Nothing) {
+            Doing::Reading { life } => same_life(life.as_ref(), self.life.as_ref()),
+            other => {
+                self.doing = other;
+                false
+            }
+        }
+    }
+
+    fn draw_conclusions(&mut self, now: Now, took: Duration) {
         self.must_read = false;
         self.tries = 0;
         self.trouble = None;
         // Reading takes at most one hundredth of the main process's time.
-        self.next_read = now.at + self.settings.interval.max(state.took * 100);
-        self.listeners = Some(Arc::new(state.listeners));
-        self.believe(state.held);
+        self.next_read = now.at + self.settings.interval.max(took * 100);
         self.note_live_clusters();
         if !self.silent.is_empty() {
             // The main process holds it and a worker took it: a silent one holds up nothing.
@@ -106,16 +136,19 @@ impl Keeper {
             }
         }
         let before = self.belief.replace(held);
-        let mut keys: Vec<Key> = before.keys().chain(self.belief.keys()).cloned().collect();
+        let declared = self.desired.declared();
+        let mut keys: Vec<Key> = before
+            .keys()
+            .chain(self.belief.keys())
+            .filter(|key| declared.all(key).is_empty())
+            .cloned()
+            .collect();
         keys.sort_by(|a, b| a.kind().cmp(&b.kind()).then_with(|| a.cmp(b)));
         keys.dedup();
         self.foreign.clear();
         for key in keys {
             let (from, to) = (before.get(&key), self.belief.held(&key));
             let to = to.object();
-            if self.desired.declared().wanted(&key) != Wanted::NoOpinion {
-                continue;
-            }
             if to.is_some() {
                 self.foreign.insert(key.clone());
             }
@@ -125,8 +158,12 @@ impl Keeper {
                 _ => false,
             };
             if !is_same {
-                self.desired
-                    .observe(&key, from.map(Arc::as_ref), to.map(Arc::as_ref));
+                self.desired.observe(
+                    &key,
+                    from.map(Arc::as_ref),
+                    to.map(Arc::as_ref),
+                    &self.belief,
+                );
             }
         }
     }

@@ -184,8 +184,8 @@ impl Keeper {
             report.caught_up = self.is_caught_up(source);
             report.parked = self
                 .tail
-                .iter()
-                .filter(|folded| folded.is_parked() && folded.entry.source == *source)
+                .parked()
+                .filter(|folded| folded.entry.source == *source)
                 .count();
         }
         for key in self.unservable.keys() {

@@ -1,10 +1,13 @@
 //! The next batch: dirty keys in the order of the plan, as many as Sōzu loads well at once.
 
+use std::{collections::HashSet, sync::Arc};
+
 use sozu_command_lib::proto::command::Request;
 
 use super::{
     declared::Wanted,
-    events::Effect,
+    events::{Effect, Now},
+    gate::Gate,
     keeper::{Doing, Keeper},
     key::Key,
     plan::{self, Need, Step},
@@ -13,32 +16,99 @@ use super::{
 /// Steps in one batch: what Sōzu loads fastest lies between 5,000 and 20,000 (measured on 2.3.3).
 pub(super) const BATCH: usize = 10_000;
 
+/// So many steps are worth preparing while another batch is under way. What comes in smaller numbers
+/// waits, so that what arrives meanwhile goes along.
+const WORTH_PREPARING: usize = 1_000;
+
+/// Steps that go together.
+#[derive(Debug)]
+pub(super) struct Batch {
+    pub steps: Vec<Step>,
+    pub requests: Arc<Vec<Request>>,
+}
+
+impl Batch {
+    fn of(mut steps: Vec<Step>) -> Self {
+        let mut requests = Vec::with_capacity(steps.len());
+        for step in &mut steps {
+            requests.append(&mut step.requests);
+        }
+        Self {
+            steps,
+            requests: Arc::new(requests),
+        }
+    }
+}
+
+/// The batch that goes next, worked out while another one is under way. Its keys stay dirty.
+pub(super) struct Prepared {
+    batch: Batch,
+    keys: HashSet<Key>,
+}
+
 impl Keeper {
     pub(super) fn send_next(&mut self, effects: &mut Vec<Effect>) {
-        let steps = self.next_batch();
-        if steps.is_empty() {
+        let batch = match self.prepared.take() {
+            Some(prepared) => prepared.batch,
+            None => Batch::of(self.next_batch()),
+        };
+        if batch.steps.is_empty() {
             return;
         }
-        for step in &steps {
+        for step in &batch.steps {
             self.dirty.remove(&step.key);
             self.in_flight.insert(step.key.clone());
         }
-        let requests: Vec<Request> = steps
-            .iter()
-            .flat_map(|step| step.requests.clone())
-            .collect();
+        effects.push(Effect::Send(batch.requests.clone()));
         self.doing = Doing::Sending {
-            steps,
-            requests: requests.len(),
+            steps: batch.steps,
+            requests: batch.requests.len(),
             life: self.life.clone(),
         };
-        effects.push(Effect::Send(requests));
+    }
+
+    /// Works out the next batch of a flood while one is under way, as if all of that will be taken.
+    pub(super) fn prepare_next(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        let is_sending = matches!(self.doing, Doing::Sending { .. });
+        let is_worth_it = self.prepared.is_none() && self.dirty.len() >= WORTH_PREPARING;
+        if !is_sending || !is_worth_it || self.must_read || self.gate(now) != Gate::Open {
+            return;
+        }
+        let batch = Batch::of(self.next_batch());
+        let keys = batch.steps.iter().map(|step| step.key.clone()).collect();
+        let prepared = Prepared { batch, keys };
+        if prepared.batch.steps.len() < WORTH_PREPARING || self.must_read {
+            return self.put_back(prepared);
+        }
+        effects.push(Effect::Prepare(prepared.batch.requests.clone()));
+        self.prepared = Some(prepared);
+    }
+
+    /// What was prepared may not be what is to be sent now: it is worked out anew.
+    pub(super) fn forget_prepared(&mut self) {
+        if let Some(prepared) = self.prepared.take() {
+            self.put_back(prepared);
+        }
+    }
+
+    fn put_back(&mut self, prepared: Prepared) {
+        for step in prepared.batch.steps.into_iter().rev() {
+            self.queue.push_front((step.key, step.to.is_none()));
+        }
+    }
+
+    /// Something else may be wanted of this key.
+    pub(super) fn forget_prepared_of(&mut self, key: &Key) {
+        let is_in_it = |prepared: &Prepared| prepared.keys.contains(key);
+        if self.prepared.as_ref().is_some_and(is_in_it) {
+            self.forget_prepared();
+        }
     }
 
     /// The first steps of the queue, in batches as small as the suspects among them ask for.
     fn next_batch(&mut self) -> Vec<Step> {
         let mut lined_up = false;
-        let mut batch = Vec::new();
+        let mut batch = Vec::with_capacity(self.dirty.len().min(BATCH));
         let mut limit = BATCH;
         loop {
             let Some((key, goes)) = self.queue.pop_front() else {
@@ -51,7 +121,9 @@ impl Keeper {
             };
             let suspect = self.doubts.suspects.get(&key).copied();
             limit = limit.min(suspect.unwrap_or(BATCH));
-            if !batch.is_empty() && batch.len() >= limit {
+            // What is under way under the key decides what it needs then.
+            let waits = self.in_flight.contains(&key);
+            if waits || (!batch.is_empty() && batch.len() >= limit) {
                 self.queue.push_front((key, goes));
                 break;
             }

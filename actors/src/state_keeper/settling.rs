@@ -11,6 +11,7 @@ use super::{
     log::Folded,
     verdict::{self, Settled, Verdict},
 };
+use crate::messages::SourceName;
 
 /// How long a disk that cannot be written is left before the next try.
 const DISK_AGAIN: Duration = Duration::from_secs(1);
@@ -49,6 +50,8 @@ impl Keeper {
         }
         let places: Vec<usize> = settling.iter().map(|(place, _)| *place).collect();
         let taken = self.tail.take(&places);
+        self.acceptance.verdicts.reserve(taken.len());
+        self.acceptance.declarations.reserve(taken.len());
         for (folded, (_, verdict)) in taken.into_iter().zip(settling) {
             self.conclude(folded, verdict);
         }
@@ -118,8 +121,8 @@ impl Keeper {
         effects.push(Effect::Accept(acceptance));
     }
 
-    /// The entries whose verdicts are not on disk yet.
-    pub(super) fn unwritten(&self) -> impl Iterator<Item = u64> + use<> {
+    /// The entries whose verdicts are not on disk yet, and whose they are.
+    pub(super) fn unwritten(&self) -> impl Iterator<Item = (&SourceName, u64)> {
         let writing = match &self.accepting {
             Accepting::Nothing => None,
             Accepting::Writing(acceptance) | Accepting::Failed { acceptance, .. } => {
@@ -129,11 +132,8 @@ impl Keeper {
         let writing = writing
             .into_iter()
             .flat_map(|acceptance| &acceptance.verdicts);
-        let seqs: Vec<u64> = writing
-            .chain(&self.acceptance.verdicts)
-            .map(|verdict| verdict.seq)
-            .collect();
-        seqs.into_iter()
+        let verdicts = writing.chain(&self.acceptance.verdicts);
+        verdicts.map(|verdict| (&verdict.source, verdict.seq))
     }
 
     pub(super) fn on_accepted(&mut self, now: Now, result: Result<(), String>) {

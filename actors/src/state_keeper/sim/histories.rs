@@ -250,7 +250,10 @@ impl World {
             self.disk.full = self.at < self.full_until;
             self.sources_speak();
             if let Some(effect) = self.pending.pop_front() {
-                let only_looks = matches!(effect, Effect::AskStatus | Effect::ReadBack);
+                let only_looks = matches!(
+                    effect,
+                    Effect::AskStatus | Effect::ReadBack | Effect::ReadAgain
+                );
                 if !only_looks || self.keeper.trouble.is_some() {
                     since = self.at;
                 }

@@ -4,6 +4,7 @@
 mod days;
 mod disk;
 mod faults;
+mod floods;
 mod histories;
 mod orders;
 mod pauses;
@@ -80,6 +81,9 @@ struct World {
     full_until: Duration,
     older: ConfigState,
     had_strangers: bool,
+    last_read: Vec<Request>,
+    prepared: Option<Arc<Vec<Request>>>,
+    went_as_prepared: usize,
 }
 
 /// Whether the keeper has heard a source.
@@ -197,6 +201,9 @@ impl World {
             full_until: Duration::ZERO,
             older: empty_sozu(),
             had_strangers: false,
+            last_read: Vec::new(),
+            prepared: None,
+            went_as_prepared: 0,
         };
         world.here();
         world
@@ -329,6 +336,9 @@ impl World {
                     .take()
                     .or_else(|| self.faults.remove(&self.batches));
                 self.batches += 1;
+                let prepared = self.prepared.take();
+                let is_prepared = prepared.is_some_and(|it| Arc::ptr_eq(&it, &requests));
+                self.went_as_prepared += usize::from(is_prepared);
                 self.sent.extend(requests.iter().cloned());
                 let outcome;
                 (outcome, took) = self.sozu.send(&requests, fault, self.at);
@@ -340,9 +350,17 @@ impl World {
                 Event::Status(Ok(workers))
             }
             Effect::UpgradeWorker(_) => unreachable!("it is not wanted"),
-            Effect::ReadBack => {
+            Effect::Prepare(requests) => {
+                self.prepared = Some(requests);
+                return (None, took);
+            }
+            Effect::ReadAgain if self.last_read == records(&self.sozu.main) => {
+                Event::ReadSame(Duration::from_millis(1))
+            }
+            Effect::ReadBack | Effect::ReadAgain => {
                 let took = Duration::from_millis(1);
-                Event::Read(Ok(sort_records(records(&self.sozu.main), took)))
+                self.last_read = records(&self.sozu.main);
+                Event::Read(Ok(sort_records(self.last_read.clone(), took)))
             }
             Effect::Reply(reply, result) => {
                 self.is_heard(reply, &result);

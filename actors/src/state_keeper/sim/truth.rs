@@ -328,7 +328,7 @@ impl World {
                 continue;
             };
             // What was parked and whose cluster never came did nothing.
-            let may_have_waited = matches!(key, Key::Backend { .. });
+            let may_have_waited = matches!(key, Key::Backend(_));
             let did_nothing = match verdict {
                 Verdict::RemovedWithItsCluster => value != NOTHING,
                 Verdict::Superseded => may_have_waited,

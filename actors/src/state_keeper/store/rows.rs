@@ -19,7 +19,7 @@ use crate::{
         declared::{Declaration, Stance, Why},
         events::FinalVerdict,
         gate::Pause,
-        key::{Key, Object, key_of},
+        key::{Key, Object, adds, key_of},
         log::{Admission, Entry, Operator, Word},
         verdict::Verdict,
     },
@@ -85,9 +85,11 @@ fn path(value: Value) -> Option<Arc<PathBuf>> {
 
 /// A request as the database may hold it: a private key is left out where a file has it.
 fn stored(request: &Request, has_file: bool) -> Vec<u8> {
-    let added = request.request_type.as_ref().and_then(Object::added_by);
-    match added {
-        Some(object) if has_file => object.without_private_key().add().encode_to_vec(),
+    match &request.request_type {
+        Some(RequestType::AddCertificate(add)) if has_file => {
+            let certificate = Object::Certificate(add.clone());
+            certificate.without_private_key().add().encode_to_vec()
+        }
         _ => request.encode_to_vec(),
     }
 }
@@ -95,7 +97,7 @@ fn stored(request: &Request, has_file: bool) -> Vec<u8> {
 pub(super) fn insert_entry(transaction: &Transaction<'_>, entry: &Entry) -> Result<(), StoreError> {
     let request = entry.request.request_type.as_ref();
     let key = request.and_then(key_of).and_then(Result::ok);
-    let adds = request.and_then(Object::added_by).is_some();
+    let adds = request.is_some_and(adds);
     let (admission, hold, reason) = match &entry.admission {
         Admission::Order => ("order", None, None),
         Admission::History { anew: false } => ("history", None, None),
