@@ -17,7 +17,7 @@ test-long: ## the same with more repetitions
 lint: ## format, clippy, documentation, licences, who may import what
 	@scripts/lint.sh
 
-bench: ## the benchmarks that there are
+bench: ## what it makes of Sōzu's speed, measured on the real one (docs/benchmarks.md)
 	@scripts/bench.sh
 
 peers: ## the real Sōzu and the other peers, in a cache outside the clone
