@@ -1,6 +1,6 @@
 # Thin on purpose: scripts/ does the work, and says what it is going to do.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long lint bench peers flaky
+.PHONY: help demo test test-long lint bench fuzz peers flaky
 
 help: ## what there is
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -19,6 +19,9 @@ lint: ## format, clippy, documentation, licences, who may import what
 
 bench: ## what it makes of Sōzu's speed, measured on the real one (docs/benchmarks.md)
 	@scripts/bench.sh
+
+fuzz: ## each fuzz target for a minute; needs nightly Rust
+	@scripts/fuzz.sh
 
 peers: ## the real Sōzu and the other peers, in a cache outside the clone
 	@scripts/peers.sh

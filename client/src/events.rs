@@ -147,13 +147,19 @@ impl Line {
             }
             let used = frame::HEADER + frame.len();
             self.buffer.drain(..used);
-            if let Some(ContentType::Event(event)) =
-                response.content.and_then(|content| content.content_type)
-            {
-                let worker = response.message.parse().ok();
-                return Ok(Some(Heard::Event { worker, event }));
+            if let Some(heard) = heard(response) {
+                return Ok(Some(heard));
             }
         }
         Ok(None)
     }
+}
+
+/// The event in an answer, if there is one.
+pub(crate) fn heard(response: Response) -> Option<Heard> {
+    let ContentType::Event(event) = response.content?.content_type? else {
+        return None;
+    };
+    let worker = response.message.parse().ok();
+    Some(Heard::Event { worker, event })
 }

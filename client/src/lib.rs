@@ -40,6 +40,9 @@ mod connection;
 mod events;
 mod exchange_dir;
 mod frame;
+#[cfg(any(fuzzing, test))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod life;
 mod metrics;
 mod monitor;

@@ -141,7 +141,7 @@ impl SavedState {
 }
 
 /// Reads every record. One that this version cannot read is counted and never ends the read.
-fn read(file: &mut File) -> io::Result<SavedState> {
+pub(crate) fn read(file: &mut (impl Read + Seek)) -> io::Result<SavedState> {
     file.rewind()?;
     let mut reader = BufReader::with_capacity(1 << 16, file);
     let mut saved = SavedState::default();
