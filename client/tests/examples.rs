@@ -6,14 +6,17 @@ mod common;
 use std::{
     ffi::OsStr,
     fs::{self, File},
+    io::{Read, Write},
+    net::{SocketAddr, TcpListener, TcpStream},
     path::PathBuf,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
 
 use common::sozu::RealSozu;
-use sozu_command_lib::proto::command::Cluster;
-use sozu_command_lib::proto::command::request::RequestType;
+use sozu_command_lib::proto::command::{
+    AddBackend, Cluster, RequestHttpFrontend, request::RequestType,
+};
 use sozu_socket::{Builder, Pool};
 
 /// A running example, killed when dropped, and the file with all that it said.
@@ -159,6 +162,64 @@ async fn the_event_logger_prints_what_happens() {
         .await
         .unwrap();
     logger.until_said("main: CLUSTER_ADDED shop").await;
+}
+
+/// A backend that answers every request with 200, until the test's process ends.
+fn backend() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            std::thread::spawn(move || {
+                let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+                while stream.read(&mut [0; 4096]).is_ok_and(|read| read > 0) {
+                    let _ = stream.write_all(answer);
+                }
+            });
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn the_top_shows_who_is_busy() {
+    let sozu = RealSozu::start();
+    let pool = pool(&sozu);
+    common::until_here(&mut pool.seen()).await;
+    let http = SocketAddr::from(([127, 0, 0, 1], sozu.port));
+    let requests = [
+        RequestType::AddCluster(Cluster {
+            cluster_id: "shop".to_owned(),
+            ..Cluster::default()
+        }),
+        RequestType::AddHttpFrontend(RequestHttpFrontend {
+            cluster_id: Some("shop".to_owned()),
+            hostname: "shop.example".to_owned(),
+            address: http.into(),
+            ..RequestHttpFrontend::default()
+        }),
+        RequestType::AddBackend(AddBackend {
+            cluster_id: "shop".to_owned(),
+            backend_id: "one".to_owned(),
+            address: backend().into(),
+            ..AddBackend::default()
+        }),
+    ];
+    for request in requests {
+        pool.exchange(request.into()).await.unwrap();
+    }
+    let top = Example::start("sozu-top", &sozu, &[sozu.socket().as_os_str()]);
+    until("the top shows responses of the shop", async || {
+        let asked = TcpStream::connect(http).is_ok_and(|mut stream| {
+            let question = b"GET / HTTP/1.1\r\nHost: shop.example\r\nConnection: close\r\n\r\n";
+            stream.write_all(question).is_ok() && stream.read_to_end(&mut Vec::new()).is_ok()
+        });
+        let said = top.said();
+        let rates = said.lines().filter_map(|line| line.strip_prefix("shop "));
+        let ok = rates.filter_map(|rates| rates.split_whitespace().next()?.parse::<f64>().ok());
+        asked && ok.max_by(f64::total_cmp).is_some_and(|rate| rate > 0.0)
+    })
+    .await;
 }
 
 #[test]
