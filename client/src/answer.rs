@@ -126,7 +126,7 @@ impl fmt::Debug for SavedState {
             .field("requests", &self.requests.len())
             .field("opaque", &self.opaque)
             .field("took", &self.took)
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 
@@ -174,7 +174,7 @@ mod tests {
         };
         assert_eq!(
             format!("{saved:?}"),
-            "SavedState { requests: 1, opaque: 2, took: 0ns }"
+            "SavedState { requests: 1, opaque: 2, took: 0ns, .. }"
         );
     }
 }
