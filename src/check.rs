@@ -4,16 +4,19 @@
 
 use std::{fs, path::Path};
 
-use actors::fs_watcher;
+use actors::fs_watcher::{self, pki};
 
-use crate::config::{Loaded, Origin, Problem};
+use crate::{
+    config::{Loaded, Origin, Problem, tables},
+    sources::reading,
+};
 
 /// All that is wrong with what the configuration names, one line each.
 pub fn problems(loaded: &Loaded) -> Vec<String> {
     let mut problems: Vec<String> = Vec::new();
     let config = &loaded.config;
     // Without a source neither of these two is used.
-    if !config.routes.is_empty() {
+    if !config.routes.is_empty() || !config.pki.is_empty() {
         let state = &["state_directory"][..];
         let exchange = &["sozu", "exchange_directory"][..];
         for (key, directory) in [
@@ -31,7 +34,43 @@ pub fn problems(loaded: &Loaded) -> Vec<String> {
             Err(why) => problems.push(Problem::new(origin, why).to_string()),
         }
     }
+    for (name, pki) in &config.pki {
+        let origin = loaded.origins.of(&["pki", name, "directory"]);
+        match pki::check(&pki.directory, reading(pki)) {
+            Ok(found) => problems.extend(found.problems),
+            Err(why) => problems.push(Problem::new(origin, why).to_string()),
+        }
+    }
     problems
+}
+
+/// What would be loaded from one certificate directory, and why the rest would not, as `check --pki`
+/// prints it; and whether all of it would.
+///
+/// # Errors
+/// Why the directory cannot be listed, and what to do.
+pub fn of_certificates(directory: &Path) -> Result<(String, bool), String> {
+    let directory = std::path::absolute(directory).map_err(|error| error.to_string())?;
+    let alone = tables::Pki {
+        directory: directory.clone(),
+        ..tables::Pki::default()
+    };
+    let found = pki::check(&directory, reading(&alone))?;
+    let good = found.problems.is_empty();
+    let mut text = String::new();
+    for (heading, lines) in [
+        ("would be loaded:", found.loaded),
+        ("would not be loaded:", found.problems),
+        ("to know:", found.notes),
+    ] {
+        if !lines.is_empty() {
+            text = format!("{text}{heading}\n  {}\n", lines.join("\n  "));
+        }
+    }
+    if text.is_empty() {
+        "there is nothing in it\n".clone_into(&mut text);
+    }
+    Ok((text, good))
 }
 
 /// `run` makes these two where they are missing; it cannot where something else lies there.

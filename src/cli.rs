@@ -39,7 +39,11 @@ enum Command {
     /// Run the daemon in the foreground
     Run,
     /// Check the configuration and everything that it names; change nothing
-    Check,
+    Check {
+        /// Only tell what would be loaded from this certificate directory, and why the rest would not
+        #[arg(long, value_name = "DIR")]
+        pki: Option<PathBuf>,
+    },
     /// Look at all that the daemon needs, say what is wrong and what mends it; change nothing
     Doctor {
         #[command(flatten)]
@@ -56,7 +60,14 @@ pub fn run(arguments: &Arguments) -> Exit {
     let path = || path(arguments.config.as_deref());
     match &arguments.command {
         Command::DefaultConfig => print(DEFAULT_CONFIG),
-        Command::Check => match load(&path()) {
+        Command::Check {
+            pki: Some(directory),
+        } => match check::of_certificates(directory) {
+            Ok((text, true)) => print(&text),
+            Ok((text, false)) => print(&text).or(Exit::Failed),
+            Err(why) => print(&format!("{why}\n")).or(Exit::Failed),
+        },
+        Command::Check { pki: None } => match load(&path()) {
             Ok(loaded) => report(&loaded.idle(), &check::problems(&loaded)),
             Err(error) => print(&format!("{error}\n")).or(status(&error)),
         },

@@ -3,14 +3,17 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use actors::{
-    fs_watcher::{self, Reading},
+    fs_watcher::{
+        self, Reading,
+        pki::{self, Layout},
+    },
     messages::SourceName,
     state_keeper::{StateKeeper, report::Report},
 };
 use supervisors::{Children, Ref, Spec};
 use tokio::sync::watch;
 
-use crate::config::Config;
+use crate::config::{Config, tables};
 
 /// Reading a large database takes long, and so does a directory whose names do not resolve.
 pub const FIRST_READING_WITHIN: Duration = Duration::from_mins(10);
@@ -20,6 +23,8 @@ pub const FIRST_READING_WITHIN: Duration = Duration::from_mins(10);
 pub enum Source {
     /// `[routes.NAME]`
     Routes(fs_watcher::Config),
+    /// `[pki.NAME]`
+    Pki(fs_watcher::Config),
 }
 
 /// By the component's name, which is the table's and the source's: `routes.local`.
@@ -35,7 +40,38 @@ pub fn of(config: &Config) -> Sources {
         };
         (format!("routes.{name}"), Source::Routes(settings))
     });
-    routes.collect()
+    let pki = config.pki.iter().map(|(name, table)| {
+        let settings = fs_watcher::Config {
+            source: SourceName::new(name),
+            directory: table.directory.clone(),
+            reading: Reading::Pki(reading(table)),
+        };
+        (format!("pki.{name}"), Source::Pki(settings))
+    });
+    routes.chain(pki).collect()
+}
+
+/// How a certificate directory is read.
+pub fn reading(table: &tables::Pki) -> pki::Settings {
+    use tables::Layout as Named;
+    let layout = match table.layout {
+        Named::Auto => None,
+        Named::Connector => Some(Layout::Connector),
+        Named::Certbot => Some(Layout::Certbot),
+        Named::Dehydrated => Some(Layout::Dehydrated),
+        Named::Caddy => Some(Layout::Caddy),
+        Named::AcmeSh => Some(Layout::AcmeSh),
+        Named::Kubernetes => Some(Layout::Kubernetes),
+        Named::Haproxy => Some(Layout::Haproxy),
+        Named::Flat => Some(Layout::Flat),
+    };
+    let allow_names = table.allow_names.iter();
+    pki::Settings {
+        root: table.root(),
+        listeners: table.listeners.clone(),
+        layout,
+        allow_names: allow_names.map(|name| name.to_ascii_lowercase()).collect(),
+    }
 }
 
 /// What a source is given.
@@ -51,7 +87,7 @@ impl Source {
     /// Its bare name.
     pub fn name(&self) -> &SourceName {
         match self {
-            Self::Routes(settings) => &settings.source,
+            Self::Routes(settings) | Self::Pki(settings) => &settings.source,
         }
     }
 
@@ -62,6 +98,9 @@ impl Source {
         match self {
             Self::Routes(settings) => {
                 children.start(spec("routes_watcher"), settings.build(keeper, report));
+            }
+            Self::Pki(settings) => {
+                children.start(spec("pki_watcher"), settings.build(keeper, report));
             }
         }
     }

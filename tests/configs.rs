@@ -8,7 +8,7 @@ use sozu_manager::{
     cli::DEFAULT_CONFIG,
     config::{
         self, Config, Environment, Loaded, Problem,
-        tables::{Mode, Routes},
+        tables::{Layout, Mode, Pki, Routes},
     },
 };
 use toml::Table;
@@ -77,6 +77,11 @@ fn each_key_of_the_default_shows_its_default() {
         directory: "/etc/sozu-manager/routes.d".into(),
     };
     assert_eq!(config.routes.remove("local"), Some(example));
+    let example = Pki {
+        directory: "/etc/letsencrypt/live".into(),
+        ..Pki::default()
+    };
+    assert_eq!(config.pki.remove("public"), Some(example));
     assert_eq!(config, Config::default());
 }
 
@@ -93,8 +98,26 @@ fn the_default_names_every_key() {
     }
     let mut shown: Table = toml::from_str(&uncommented()).unwrap();
     shown.remove("routes");
+    let pki: Table = shown.remove("pki").unwrap().try_into().unwrap();
+    let every = Table::try_from(Pki::default()).unwrap();
+    assert_eq!(
+        keys(pki["public"].as_table().unwrap(), ""),
+        keys(&every, "")
+    );
     let all = Table::try_from(Config::default()).unwrap();
     assert_eq!(keys(&shown, ""), keys(&all, ""));
+}
+
+#[test]
+fn certificates_are_looked_for_where_the_tools_put_them() {
+    let config = read("pki.toml");
+    assert_eq!(config.routes.len(), 0);
+    assert_eq!(
+        config.pki["letsencrypt"].root(),
+        PathBuf::from("/etc/letsencrypt")
+    );
+    let config = read("kubernetes.toml");
+    assert_eq!(config.pki["secrets"].layout, Layout::Kubernetes);
 }
 
 #[test]

@@ -2,7 +2,9 @@
 
 use std::{fmt::Display, path::Path, time::Duration};
 
-use super::tables::Config;
+use actors::fs_watcher::pki;
+
+use super::tables::{Config, Pki};
 
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_hours(1);
@@ -73,6 +75,13 @@ pub(super) fn broken(config: &Config) -> Vec<(Vec<String>, String)> {
     for (name, routes) in &config.routes {
         broken.path(&format!("routes.{name}.directory"), &routes.directory);
     }
+    for (name, pki) in &config.pki {
+        broken.pki(name, pki);
+        if config.routes.contains_key(name) {
+            let what = format!("[routes.{name}] has this name already; give each source its own");
+            broken.0.push((vec!["pki".to_owned(), name.clone()], what));
+        }
+    }
     broken.0
 }
 
@@ -95,6 +104,30 @@ impl Broken {
                 path.display()
             );
             self.add(key, &what);
+        }
+    }
+
+    fn pki(&mut self, name: &str, pki: &Pki) {
+        let key = |key: &str| format!("pki.{name}.{key}");
+        self.path(&key("directory"), &pki.directory);
+        if !pki.root.as_os_str().is_empty() {
+            self.path(&key("root"), &pki.root);
+        }
+        if !pki.directory.starts_with(pki.root()) {
+            let what = format!(
+                "{} does not hold the directory {}; name one that does",
+                pki.root.display(),
+                pki.directory.display()
+            );
+            self.add(&key("root"), &what);
+        }
+        for pattern in &pki.allow_names {
+            if !pki::is_dns_name(pattern) {
+                let what = format!(
+                    "{pattern:?} is no name; write it like \"a.example.com\" or \"*.example.com\""
+                );
+                self.add(&key("allow_names"), &what);
+            }
         }
     }
 

@@ -4,12 +4,12 @@
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
-use super::tables::{Config, Routes};
+use super::tables::{Config, Pki, Routes};
 
 /// Tables that hold one table per named source.
-const NAMED: [&str; 1] = ["routes"];
+const NAMED: [&str; 2] = ["routes", "pki"];
 /// Tables of sources that a later version brings.
-const LATER: [&str; 3] = ["pulsar", "amqp", "pki"];
+const LATER: [&str; 2] = ["pulsar", "amqp"];
 /// From this likeness on (Jaro-Winkler, 0 to 1) a key is taken for a misspelt one.
 const LIKE: f64 = 0.8;
 
@@ -26,6 +26,7 @@ pub(super) enum Place {
 pub(super) struct Schema {
     top: Table,
     routes: Table,
+    pki: Table,
 }
 
 impl Schema {
@@ -33,9 +34,17 @@ impl Schema {
         let routes = Routes {
             directory: "/etc/sozu-manager/routes.d".into(),
         };
+        let pki = Pki {
+            directory: "/etc/letsencrypt/live".into(),
+            root: "/etc/letsencrypt".into(),
+            listeners: vec![([0, 0, 0, 0], 443).into()],
+            allow_names: vec!["*.example.com".to_owned()],
+            ..Pki::default()
+        };
         Self {
             top: table_of(&Config::default()),
             routes: table_of(&routes),
+            pki: table_of(&pki),
         }
     }
 
@@ -50,7 +59,7 @@ impl Schema {
         for (depth, key) in path.iter().enumerate() {
             if depth == 1 && NAMED.contains(&path[0].as_str()) {
                 source_name(key)?;
-                table = &self.routes;
+                table = self.of_source(&path[0]);
                 continue;
             }
             match table.get(key) {
@@ -88,9 +97,17 @@ impl Schema {
         typed.unwrap_or_else(|| Value::String(text.to_owned()))
     }
 
+    fn of_source(&self, kind: &str) -> &Table {
+        if kind == "pki" {
+            &self.pki
+        } else {
+            &self.routes
+        }
+    }
+
     fn shown(&self, path: &[String]) -> Option<&Value> {
         let table = match path {
-            [top, _, _] if NAMED.contains(&top.as_str()) => Some(&self.routes),
+            [top, _, _] if NAMED.contains(&top.as_str()) => Some(self.of_source(top)),
             [_] => Some(&self.top),
             [top, _] => self.top.get(top).and_then(Value::as_table),
             _ => None,
@@ -217,6 +234,7 @@ mod tests {
             ("routes", Place::Table),
             ("routes.a-b_1", Place::Table),
             ("routes.local.directory", Place::Leaf),
+            ("pki.public.layout", Place::Leaf),
         ] {
             assert_eq!(schema.find(&path(key)), Ok(place), "{key}");
         }
@@ -227,6 +245,7 @@ mod tests {
             "routes.a__b",
             "pulsar",
             "pki.a.b",
+            "amqp.a",
         ] {
             assert!(schema.find(&path(key)).is_err(), "{key}");
         }

@@ -40,6 +40,8 @@ pub struct Config {
     pub dead_letters: DeadLetters,
     /// Directories of routes, by the source's name.
     pub routes: BTreeMap<String, Routes>,
+    /// Directories of certificates, by the source's name.
+    pub pki: BTreeMap<String, Pki>,
 }
 
 impl Default for Config {
@@ -57,6 +59,7 @@ impl Default for Config {
             journal: Journal::default(),
             dead_letters: DeadLetters::default(),
             routes: BTreeMap::new(),
+            pki: BTreeMap::new(),
         }
     }
 }
@@ -184,6 +187,66 @@ impl Default for Admin {
 pub struct Routes {
     /// Holds the route files. It has no default: an empty one is refused.
     pub directory: PathBuf,
+}
+
+/// `[pki.NAME]`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Pki {
+    /// Holds the certificates. It has no default: an empty one is refused.
+    pub directory: PathBuf,
+    /// No link leads out of it; empty: the directory, for certbot's `live` its parent.
+    pub root: PathBuf,
+    /// The listeners that get the certificates; empty: every HTTPS listener that Sōzu has.
+    pub listeners: Vec<SocketAddr>,
+    /// How the files are laid out.
+    pub layout: Layout,
+    /// What its certificates may be for, such as `*.example.com`; empty: any name.
+    pub allow_names: Vec<String>,
+}
+
+impl Pki {
+    /// What no link leads out of.
+    pub fn root(&self) -> PathBuf {
+        let parent = || {
+            let is_live = self
+                .directory
+                .file_name()
+                .is_some_and(|name| name == "live");
+            is_live.then(|| self.directory.parent()).flatten()
+        };
+        if self.root.as_os_str().is_empty() {
+            parent().unwrap_or(&self.directory).to_owned()
+        } else {
+            self.root.clone()
+        }
+    }
+}
+
+/// How the files of a certificate directory are laid out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Layout {
+    /// As each folder looks.
+    #[default]
+    Auto,
+    /// sozu-pki-connector's.
+    Connector,
+    /// certbot's `live`.
+    Certbot,
+    /// dehydrated's.
+    Dehydrated,
+    /// Caddy's.
+    Caddy,
+    /// acme.sh's.
+    #[serde(rename = "acme.sh")]
+    AcmeSh,
+    /// Kubernetes' secrets.
+    Kubernetes,
+    /// Certificate, chain and key in one file.
+    Haproxy,
+    /// Files of one name, with two endings.
+    Flat,
 }
 
 /// `[metrics]`

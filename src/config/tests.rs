@@ -163,10 +163,6 @@ const KEYS: &[Case] = &[
         "\n[amqp.a]\n",
         "f.toml:2:2: this version does not know [amqp.*] yet; remove the table, or install a version that has it",
     ),
-    (
-        "pki.public.directory = \"/a\"\n",
-        "f.toml:1:1: this version does not know [pki.*] yet; remove the table, or install a version that has it",
-    ),
 ];
 
 const VALUES: &[Case] = &[

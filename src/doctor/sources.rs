@@ -1,9 +1,13 @@
 //! Each source: its directory is there, can be listed, every file in it can be read, and Sōzu has
 //! the listeners that they ask for.
 
-use actors::{fs_watcher, state_keeper::report::Listeners};
+use actors::{
+    fs_watcher::{self, pki},
+    state_keeper::report::Listeners,
+};
 
 use super::{Doctor, Finding};
+use crate::sources::reading;
 
 /// More problems of one source than these are counted only.
 const SHOWN: usize = 20;
@@ -26,6 +30,18 @@ pub(super) fn findings(doctor: &Doctor<'_>, listeners: Option<&Listeners>) -> Ve
                 findings.push(Finding::ok(check, says));
             }
             Ok(problems) => findings.extend(of_files(&check, &problems)),
+            Err(why) => findings.push(wrong(&check, &why)),
+        }
+    }
+    for (name, pki) in &doctor.config.pki {
+        let check = format!("pki.{name}");
+        match pki::check(&pki.directory, reading(pki)) {
+            Ok(found) if found.problems.is_empty() => {
+                let (shown, count) = (pki.directory.display(), found.loaded.len());
+                let says = format!("{shown} can be read; certificates that can be loaded: {count}");
+                findings.push(Finding::ok(check, says));
+            }
+            Ok(found) => findings.extend(of_files(&check, &found.problems)),
             Err(why) => findings.push(wrong(&check, &why)),
         }
     }

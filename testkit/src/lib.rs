@@ -12,11 +12,13 @@ pub mod daemon;
 mod error;
 pub mod load;
 mod metrics_text;
+pub mod pki;
 pub mod ports;
 pub mod process;
 pub mod routes;
 pub mod sozu;
 pub mod tap;
+pub mod tls;
 mod wait;
 
 pub use backend::Backend;

@@ -16,6 +16,7 @@
 mod audit;
 mod journal;
 pub mod open_files;
+pub mod pki;
 pub mod systemd;
 
 use std::{collections::BTreeMap, fs, net::SocketAddr, time::Duration};
@@ -296,4 +297,13 @@ pub fn rounds(short: usize, long: usize) -> usize {
         Some(_) => long,
         None => short,
     }
+}
+
+/// How many certificates Sōzu's main process holds.
+pub fn certificates_held(sozu: &Sozu) -> usize {
+    let held = sozu.held().unwrap();
+    let is_certificate = |request: &&sozu_command_lib::proto::command::Request| {
+        matches!(request.request_type, Some(RequestType::AddCertificate(_)))
+    };
+    held.requests.iter().filter(is_certificate).count()
 }

@@ -5,17 +5,19 @@ use std::{path::PathBuf, sync::Arc};
 use supervisors::{Ref, Reporter};
 use tokio::sync::watch;
 
-use super::FsWatcher;
+use super::{FsWatcher, pki};
 use crate::{
     messages::SourceName,
     state_keeper::{StateKeeper, report::Report},
 };
 
 /// How the files of a directory are read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reading {
     /// `*.toml` with Sōzu's `[clusters.ID]`, `*.json` as `sozu state save` writes it.
     Routes,
+    /// Certificates with their keys, however they are laid out.
+    Pki(pki::Settings),
 }
 
 /// One directory as a source.

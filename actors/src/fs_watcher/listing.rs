@@ -46,25 +46,32 @@ pub(super) enum ListError {
         path: PathBuf,
         error: std::io::Error,
     },
+    #[error("the directory {path} is not read: {why}")]
+    Unfit { path: PathBuf, why: String },
     #[error("the files in {0} come and go faster than they can be read; it is tried again")]
     Restless(PathBuf),
 }
 
-/// Every file of the directory that is meant for us. One error, and nothing counts.
-pub(super) fn list(directory: &Path) -> Result<Names, ListError> {
-    let list_error = |error: std::io::Error| {
+impl ListError {
+    /// Why a directory could not be opened or listed.
+    pub(super) fn of(directory: &Path, error: std::io::Error) -> Self {
         let path = directory.to_path_buf();
         let errno = error.raw_os_error().map(Errno::from_raw);
         if let Some(Errno::EMFILE | Errno::ENFILE) = errno {
             return ListError::TooManyFiles { path, error };
         }
         match error.kind() {
-            ErrorKind::NotFound => ListError::Missing(path),
-            ErrorKind::NotADirectory => ListError::NotADirectory(path),
-            ErrorKind::PermissionDenied => ListError::Denied { path, error },
-            _ => ListError::Io { path, error },
+            ErrorKind::NotFound => Self::Missing(path),
+            ErrorKind::NotADirectory => Self::NotADirectory(path),
+            ErrorKind::PermissionDenied => Self::Denied { path, error },
+            _ => Self::Io { path, error },
         }
-    };
+    }
+}
+
+/// Every file of the directory that is meant for us. One error, and nothing counts.
+pub(super) fn list(directory: &Path) -> Result<Names, ListError> {
+    let list_error = |error: std::io::Error| ListError::of(directory, error);
     let place = || {
         let metadata = fs::metadata(directory).map_err(list_error)?;
         Ok((metadata.dev(), metadata.ino()))

@@ -2,7 +2,8 @@
 //!
 //! One actor with readings. It owns what every directory needs: events as kicks (`watch`),
 //! settling (`settle`), complete listings (`listing`), and what need not be read again
-//! (`scan`). A reading, like `routes`, is plain functions from files to what they declare.
+//! (`scan`). The readings, `routes` and `pki`, are plain functions from files to what
+//! they declare.
 //!
 //! A listing goes to the keeper whole. A directory that cannot be listed completely declares
 //! nothing; a file that cannot be understood stands for what it last gave.
@@ -16,6 +17,7 @@ mod config;
 mod file;
 mod listing;
 mod log_once;
+pub mod pki;
 mod problem;
 mod routes;
 mod scan;

@@ -14,6 +14,7 @@ use sha2::{Digest, Sha256};
 use super::{
     file::{self, ReadError, Seen},
     listing::{ListError, Names, list},
+    pki::Told,
     problem::{Fault, Problem},
     routes::{self, NamedFiles, Parsed, Resolved, claims},
 };
@@ -35,6 +36,8 @@ pub(super) struct Scan {
     pub(super) objects: usize,
     /// In path order.
     pub(super) problems: Vec<Problem>,
+    /// Of a directory of certificates: what it tells besides.
+    pub(super) pki: Option<Arc<Told>>,
 }
 
 /// Looks at one directory, and remembers what need not be read again.
@@ -223,6 +226,7 @@ impl Scanner {
             files: Vec::with_capacity(kept.len()),
             objects: 0,
             problems: shadowed,
+            pki: None,
         };
         for (entry, kept) in self.entries.values().zip(kept) {
             let content = match &entry.content {

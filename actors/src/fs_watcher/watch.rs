@@ -1,20 +1,21 @@
 //! Kicks: something may have changed in the directory. Never what: that is listed and read.
 //!
 //! The directory is watched by itself, and its parent, since a watch does not survive the
-//! directory: only the parent tells of the next one.
+//! directory: only the parent tells of the next one. So are the folders in it that matter.
 
 use std::{
+    collections::{BTreeMap, HashSet},
     path::{Path, PathBuf},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex, PoisonError},
 };
 
-use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
+use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher, event::ModifyKind};
 use tokio::sync::Notify;
 
 use super::file::{self, Seen};
+
+/// So many paths are remembered between two looks; beyond it every watch is set anew.
+const REMEMBERED: usize = 10_000;
 
 /// Watches one directory.
 pub(super) struct Watch {
@@ -22,8 +23,8 @@ pub(super) struct Watch {
     /// Opened when first needed, and again if the system had no room for it.
     watcher: Option<RecommendedWatcher>,
     kicks: Arc<Kicks>,
-    /// What was watched, as it was when the watch was set.
-    armed: Seen,
+    /// What is watched, as it was when the watch was set: the directory, and folders in it.
+    armed: BTreeMap<PathBuf, Seen>,
     parent: Seen,
 }
 
@@ -31,8 +32,14 @@ pub(super) struct Watch {
 #[derive(Default)]
 struct Kicks {
     kicked: Notify,
-    /// Something happened to the directory itself: its watch may be gone.
-    replaced: AtomicBool,
+    /// Something happened to these paths: their watches may be gone.
+    touched: Mutex<Touched>,
+}
+
+#[derive(Default)]
+struct Touched {
+    paths: HashSet<PathBuf>,
+    all: bool,
 }
 
 impl Watch {
@@ -42,16 +49,17 @@ impl Watch {
             directory: directory.to_path_buf(),
             watcher: None,
             kicks: Arc::default(),
-            armed: None,
+            armed: BTreeMap::new(),
             parent: None,
         }
     }
 
-    /// Sets the watches that are missing. To be called before each listing, so that what
-    /// changes after it is told. An error says why the directory is not watched.
+    /// Sets the watches that are missing, on the directory and the folders `below` it. To be called
+    /// before each listing, so that what changes after it is told. Says whether a folder is watched
+    /// that was not before; an error says why the directory, or a folder, is not watched.
     ///
     /// Touches the file system: not for the runtime's threads.
-    pub(super) fn arm(&mut self) -> Result<(), String> {
+    pub(super) fn arm(&mut self, below: &[PathBuf]) -> Result<bool, String> {
         let watcher = match &mut self.watcher {
             Some(watcher) => watcher,
             none => none.insert(open(&self.directory, &self.kicks)?),
@@ -65,21 +73,38 @@ impl Watch {
                 self.parent = if set.is_ok() { now } else { None };
             }
         }
-        let replaced = self.kicks.replaced.swap(false, Ordering::AcqRel);
-        let now = place(&self.directory);
-        if now.is_none() {
-            self.armed = None;
-            return Ok(());
-        }
-        if replaced || self.armed != now {
-            let _ = watcher.unwatch(&self.directory);
-            self.armed = None;
+        let touched = self.kicks.touched();
+        let paths = || std::iter::once(&self.directory).chain(below);
+        let meant: HashSet<&PathBuf> = paths().collect();
+        self.armed.retain(|path, _| {
+            let stays = meant.contains(path);
+            if !stays {
+                let _ = watcher.unwatch(path);
+            }
+            stays
+        });
+        let mut added = false;
+        for path in paths() {
+            let now = place(path);
+            let known = self.armed.get(path);
+            let again = touched.all || touched.paths.contains(path);
+            if known == Some(&now) && !again {
+                continue;
+            }
+            if known.is_some() {
+                let _ = watcher.unwatch(path);
+                self.armed.remove(path);
+            }
+            if now.is_none() {
+                continue;
+            }
             watcher
-                .watch(&self.directory, RecursiveMode::NonRecursive)
+                .watch(path, RecursiveMode::NonRecursive)
                 .map_err(|error| error.to_string())?;
-            self.armed = now;
+            added |= *path != self.directory;
+            self.armed.insert(path.clone(), now);
         }
-        Ok(())
+        Ok(added)
     }
 
     /// Waits until something may have changed. Kicks that come meanwhile are kept, as one.
@@ -110,16 +135,36 @@ impl Kicks {
             return;
         }
         // The parent has other children. An event without a path stands for lost ones.
-        let itself = event.paths.iter().any(|path| path == directory);
-        let inside = event
-            .paths
-            .iter()
-            .any(|path| path.parent() == Some(directory));
-        if itself || event.need_rescan() {
-            self.replaced.store(true, Ordering::Release);
+        let mut paths = event.paths.iter();
+        let ours = paths.any(|path| path.starts_with(directory));
+        let lost = event.paths.is_empty() || event.need_rescan();
+        let mut touched = self.touched.lock().unwrap_or_else(PoisonError::into_inner);
+        touched.all |= event.need_rescan() || touched.paths.len() > REMEMBERED;
+        if !touched.all {
+            let comes_or_goes = matches!(
+                event.kind,
+                EventKind::Create(_)
+                    | EventKind::Remove(_)
+                    | EventKind::Modify(ModifyKind::Name(_))
+                    | EventKind::Any
+                    | EventKind::Other
+            );
+            let ours = event
+                .paths
+                .iter()
+                .filter(|path| path.starts_with(directory));
+            touched
+                .paths
+                .extend(ours.filter(|_| comes_or_goes).cloned());
         }
-        if itself || inside || event.paths.is_empty() || event.need_rescan() {
+        drop(touched);
+        if ours || lost {
             self.kicked.notify_one();
         }
+    }
+
+    fn touched(&self) -> Touched {
+        let mut touched = self.touched.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut touched)
     }
 }

@@ -65,6 +65,9 @@ pub(super) fn problems(known: &Known<'_>) -> Vec<String> {
 /// The word for what is known.
 pub(super) fn word(known: &Known<'_>) -> Word {
     let mut detail = match known.scan {
+        Some(Scan {
+            pki: Some(told), ..
+        }) => told.summary.clone(),
         Some(scan) => format!(
             "{}, {}",
             counted(scan.files.len(), "file"),
@@ -115,6 +118,7 @@ mod tests {
                 })
                 .collect(),
             objects: 24,
+            pki: None,
             problems: paths
                 .iter()
                 .map(|path| Fault::at(at, "wrong; mend it").of(path))

@@ -1,7 +1,13 @@
 //! The loop: wait for a kick or the clock, look at the directory, declare what differs, say how
 //! it stands.
 
-use std::{collections::BTreeSet, panic::resume_unwind, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    panic::resume_unwind,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use supervisors::AskError;
 use tokio::{
@@ -16,7 +22,8 @@ use super::{
     config::{Config, Reading},
     listing::ListError,
     log_once::{Line, LogOnce},
-    scan::{Scan, Scanner},
+    pki,
+    scan::{self, Scan},
     settle::Settle,
     watch::Watch,
     word::{Known, Word, problems, word},
@@ -32,6 +39,8 @@ pub(super) const ASK_WITHIN: Duration = Duration::from_secs(30);
 const SENT_AGAIN_EVERY: u32 = 10;
 /// Changes are told in the log so often at most.
 const TOLD_EVERY: Duration = Duration::from_mins(1);
+/// Folders may appear while others are found; what is found later is told by their own events.
+const WATCHED_AT_ONCE: usize = 3;
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 const LAST_RETRY: Duration = Duration::from_secs(10);
 
@@ -100,6 +109,61 @@ struct Disk {
     scanner: Scanner,
 }
 
+/// The reading, with what it remembers.
+enum Scanner {
+    Routes(scan::Scanner),
+    Pki(Box<pki::Scanner>),
+}
+
+impl Scanner {
+    fn new(directory: &Path, reading: &Reading) -> Self {
+        match reading {
+            Reading::Routes => Self::Routes(scan::Scanner::new(directory)),
+            Reading::Pki(settings) => {
+                Self::Pki(Box::new(pki::Scanner::new(directory, settings.clone())))
+            }
+        }
+    }
+
+    fn folders(&self) -> Vec<PathBuf> {
+        match self {
+            Self::Routes(_) => Vec::new(),
+            Self::Pki(scanner) => scanner.folders(),
+        }
+    }
+
+    fn scan(&mut self, listeners: &Arc<Listeners>, retry: bool) -> Result<Scan, ListError> {
+        match self {
+            Self::Routes(scanner) => scanner.scan(listeners, retry),
+            Self::Pki(scanner) => scanner.scan(listeners, retry),
+        }
+    }
+}
+
+impl Disk {
+    /// Looks at the directory; where a folder is new, once more, now that it is watched. And why
+    /// something is not watched.
+    fn look(
+        &mut self,
+        listeners: &Arc<Listeners>,
+        retry: bool,
+    ) -> (Result<Scan, ListError>, Option<String>) {
+        let mut unwatched = self.watch.arm(&self.scanner.folders()).err();
+        let mut scan = self.scanner.scan(listeners, retry);
+        for _ in 0..WATCHED_AT_ONCE {
+            match self.watch.arm(&self.scanner.folders()) {
+                Ok(true) => scan = self.scanner.scan(listeners, false),
+                Ok(false) => break,
+                Err(why) => {
+                    unwatched = Some(why);
+                    break;
+                }
+            }
+        }
+        (scan, unwatched)
+    }
+}
+
 /// Why the directory is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Cause {
@@ -141,12 +205,12 @@ impl<K: Keeper> Work<K> {
 
     /// Never ends by itself.
     pub(super) async fn run(mut self) {
-        let Reading::Routes = self.config.reading;
         let directory = std::path::absolute(&self.config.directory)
             .unwrap_or_else(|_| self.config.directory.clone());
+        let reading = self.config.reading.clone();
         let mut disk = blocking(move || Disk {
             watch: Watch::new(&directory),
-            scanner: Scanner::new(&directory),
+            scanner: Scanner::new(&directory, &reading),
         })
         .await;
         let mut cause = Cause::Rescan;
@@ -180,8 +244,7 @@ impl<K: Keeper> Work<K> {
         };
         let retry = cause == Cause::Rescan;
         let (disk_again, unwatched, scan) = blocking(move || {
-            let unwatched = disk.watch.arm().err();
-            let scan = disk.scanner.scan(&listeners, retry);
+            let (scan, unwatched) = disk.look(&listeners, retry);
             (disk, unwatched, scan)
         })
         .await;

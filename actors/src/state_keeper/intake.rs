@@ -291,10 +291,28 @@ impl Keeper {
                 guard::Verdict::Pass => (Admission::Conclusion, changes.gone.len()),
                 guard::Verdict::Hold(id) => (Admission::Held(id), 0),
             };
-        // What has come in their place is an order, and so is that they go.
-        self.let_go(now, source, &changes.replaced, &Admission::Order, entries);
+        // What has come in their place is an order, and so is that they go; unless it is refused.
+        let replaced = self.really_replaced(source, changes);
+        self.let_go(now, source, &replaced, &Admission::Order, entries);
         self.let_go(now, source, &changes.gone, &admission, entries);
         passed
+    }
+
+    /// A certificate stays as long as its successor is refused.
+    fn really_replaced(&self, source: &SourceName, changes: &Changes) -> Vec<Key> {
+        if changes.renewed.is_empty() {
+            return changes.replaced.clone();
+        }
+        let refused = changes.set.iter().filter(|(key, object, _)| {
+            self.was_refused(source, key, object) || self.admit(object).is_err()
+        });
+        let refused: std::collections::HashSet<&Key> = refused.map(|(key, ..)| key).collect();
+        let is_refused = |key: &Key| {
+            let successor = changes.renewed.get(key);
+            successor.is_some_and(|successor| refused.contains(successor))
+        };
+        let replaced = changes.replaced.iter().filter(|key| !is_refused(key));
+        replaced.cloned().collect()
     }
 
     fn let_go(

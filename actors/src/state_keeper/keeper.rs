@@ -121,6 +121,8 @@ pub struct Keeper {
     pub(super) in_flight: HashSet<Key>,
     /// Dirty keys in the order in which they are sent, and whether each goes.
     pub(super) queue: VecDeque<(Key, bool)>,
+    /// Of these, the certificates that take another one's place.
+    pub(super) renewals: HashMap<Key, Key>,
     pub(super) prepared: Option<Prepared>,
     pub(super) doubts: Doubts,
     /// What cannot be sent just now, and why.
@@ -184,6 +186,7 @@ impl Keeper {
             dirty: HashSet::new(),
             in_flight: HashSet::new(),
             queue: VecDeque::new(),
+            renewals: HashMap::new(),
             prepared: None,
             doubts: Doubts::default(),
             unservable: BTreeMap::new(),

@@ -2,7 +2,8 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    path::PathBuf,
+    net::SocketAddr,
+    path::{Path, PathBuf},
     sync::Arc,
 };
 
@@ -10,7 +11,7 @@ use super::{
     declared::{Declaration, Declared, Stance, Why},
     key::{Key, Keyed, Object},
 };
-use crate::messages::{FileContent, Listing};
+use crate::messages::{FileContent, Listing, SourceName};
 
 /// What a listing asks for, compared with what its source declared before.
 #[derive(Default)]
@@ -21,6 +22,8 @@ pub struct Changes {
     pub gone: Vec<Key>,
     /// Objects that it lacks since others have come in their place: no removal.
     pub replaced: Vec<Key>,
+    /// Of these, certificates, each with the one that came in its place.
+    pub renewed: HashMap<Key, Key>,
 }
 
 /// The files of a source as they were last taken, so that an unchanged one need not be compared
@@ -46,22 +49,23 @@ impl Taken {
     }
 
     /// The keys of the files that are not among these.
-    fn keys_beside<'a>(&'a self, files: &'a HashSet<&PathBuf>) -> impl Iterator<Item = &'a Key> {
+    fn keys_beside<'a>(&'a self, files: &'a HashSet<&Path>) -> impl Iterator<Item = &'a Key> {
         let others = self
             .files
             .iter()
-            .filter(|(path, _)| !files.contains(&***path));
+            .filter(|(path, _)| !files.contains(path.as_path()));
         others.flat_map(|(_, objects)| objects.iter().map(|keyed| &keyed.key))
     }
 }
 
 /// Compares a complete listing with what its source declared. A file that is there but cannot be
-/// read stands for what it last gave, and so does one that has not changed since it was taken.
+/// read stands for what it last gave, and so does one that has not changed since it was taken. A
+/// folder that cannot be listed stands for all that came from files in it.
 pub fn changes(listing: &Listing, declared: &Declared, taken: &Taken) -> Changes {
     let source = &listing.source;
     let mut changes = Changes::default();
     let mut listed = HashSet::new();
-    let mut as_before: HashSet<&PathBuf> = HashSet::new();
+    let mut as_before: HashSet<&Path> = HashSet::new();
     for file in &listing.files {
         let objects = match &file.content {
             FileContent::Unreadable(_) => None,
@@ -99,7 +103,7 @@ pub fn changes(listing: &Listing, declared: &Declared, taken: &Taken) -> Changes
         let stays = declaration
             .origin
             .as_deref()
-            .is_some_and(|origin| as_before.contains(origin));
+            .is_some_and(|origin| origin.ancestors().any(|path| as_before.contains(path)));
         stands && !stays && !listed.contains(key)
     };
     changes.gone = if taken.complete && declared.holds(source).next().is_none() {
@@ -120,6 +124,7 @@ pub fn changes(listing: &Listing, declared: &Declared, taken: &Taken) -> Changes
     changes
         .gone
         .sort_by(|a, b| b.kind().cmp(&a.kind()).then_with(|| a.cmp(b)));
+    tell_renewed_apart(&mut changes, declared, source);
     tell_replaced_apart(&mut changes);
     changes
 }
@@ -145,13 +150,63 @@ fn tell_replaced_apart(changes: &mut Changes) {
             true
         })
     };
-    (changes.replaced, changes.gone) = std::mem::take(&mut changes.gone)
+    let (replaced, gone): (Vec<Key>, Vec<Key>) = std::mem::take(&mut changes.gone)
         .into_iter()
         .partition(is_replaced);
+    changes.replaced.extend(replaced);
+    changes.gone = gone;
+}
+
+/// A certificate is renewed when another one comes on its listener from the same file, or for all of
+/// its names.
+fn tell_renewed_apart(changes: &mut Changes, declared: &Declared, source: &SourceName) {
+    let mut from: HashMap<(SocketAddr, &PathBuf), &Key> = HashMap::new();
+    let mut named: HashMap<(SocketAddr, &str), Vec<&Key>> = HashMap::new();
+    for (key, object, file) in &changes.set {
+        let (Key::Certificate { address, .. }, Object::Certificate(add)) = (key, &**object) else {
+            continue;
+        };
+        from.insert((*address, file), key);
+        for name in &add.certificate.names {
+            named.entry((*address, name)).or_default().push(key);
+        }
+    }
+    let successor = |gone: &Key| {
+        let Key::Certificate { address, .. } = gone else {
+            return None;
+        };
+        let says = declared.get(gone, source)?;
+        let origin = says.origin.as_deref();
+        if let Some(key) = origin.and_then(|file| from.get(&(*address, file))) {
+            return Some((*key).clone());
+        }
+        let Some(Object::Certificate(add)) = says.object.as_deref() else {
+            return None;
+        };
+        let mut of_it = add.certificate.names.iter();
+        let none = Vec::new();
+        let having = |name| named.get(&(*address, name)).unwrap_or(&none);
+        let mut left = having(of_it.next()?.as_str()).clone();
+        for name in of_it {
+            left.retain(|key| having(name.as_str()).contains(key));
+        }
+        left.first().map(|key| (*key).clone())
+    };
+    let renewed: HashMap<Key, Key> = changes
+        .gone
+        .iter()
+        .filter_map(|gone| Some((gone.clone(), successor(gone)?)))
+        .collect();
+    changes.gone.retain(|key| !renewed.contains_key(key));
+    changes.replaced.extend(renewed.keys().cloned());
+    changes.replaced.sort();
+    changes.renewed = renewed;
 }
 
 #[cfg(test)]
 mod tests {
+    use sozu_command_lib::proto::command::{AddCertificate, CertificateAndKey, SocketAddress};
+
     use super::*;
     use crate::{
         messages::{ListedFile, SourceName},
@@ -215,6 +270,50 @@ mod tests {
             &Taken::default(),
         );
         assert_eq!(changes.gone, [cluster("b").key().unwrap()]);
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_listed_stands_for_what_is_in_it() {
+        let declared = declared(vec![
+            ("d/x/a.crt", cluster("a")),
+            ("d/y/b.crt", cluster("b")),
+        ]);
+        let changes = changes(&listing(vec![("d/x", None)]), &declared, &Taken::default());
+        assert_eq!(changes.gone, [cluster("b").key().unwrap()]);
+    }
+
+    #[test]
+    fn a_renewed_certificate_is_no_removal() {
+        let certificate = |names: &[&str]| {
+            let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+            let issued = rcgen::generate_simple_self_signed(names.clone()).unwrap();
+            Object::Certificate(AddCertificate {
+                address: SocketAddress::new_v4(0, 0, 0, 0, 443),
+                certificate: CertificateAndKey {
+                    certificate: issued.cert.pem(),
+                    key: "its key".to_owned(),
+                    names,
+                    ..CertificateAndKey::default()
+                },
+                expired_at: None,
+            })
+        };
+        let old = [
+            certificate(&["a"]),
+            certificate(&["b", "c"]),
+            certificate(&["d"]),
+        ];
+        let keys = old.each_ref().map(|old| old.key().unwrap());
+        let [a, b, d] = old;
+        let declared = declared(vec![("a.crt", a), ("b.crt", b), ("d.crt", d)]);
+        let new = listing(vec![
+            ("a.crt", Some(vec![certificate(&["x"])])),
+            ("b-new.crt", Some(vec![certificate(&["c", "b", "z"])])),
+        ]);
+        let changes = changes(&new, &declared, &Taken::default());
+        assert_eq!(changes.gone, [keys[2].clone()]);
+        assert_eq!(changes.replaced.len(), 2);
+        assert_eq!(changes.renewed.len(), 2);
     }
 
     #[test]

@@ -11,7 +11,7 @@
 //! To read in this order: [`key`], [`effects`], [`declared`], [`listing`], [`admit`], [`policy`],
 //! [`guard`], [`desired`] with `checks`, [`log`] with `fold`, [`held`], [`plan`], [`gate`], [`answer`], [`verdict`]: the
 //! rules, one in each file. Then [`events`] and [`keeper`] with its parts: `intake`, `orders` and
-//! `takeover` (what sources send), `sending`, `outcome` and `reading` (what Sōzu is told and says), `upgrade`
+//! `takeover` (what sources send), `sending`, `renewing`, `outcome` and `reading` (what Sōzu is told and says), `upgrade`
 //! (workers that differ), `settling`
 //! (what is final), [`operator`] (what a person orders), `pause`, `reporting`. Then the shell:
 //! [`store`], `actor`, `asking`, `persons`, `journalist`. Only the shell knows actix and SQLite.
@@ -49,6 +49,7 @@ pub mod plan;
 mod plan_properties;
 pub mod policy;
 mod reading;
+mod renewing;
 pub mod report;
 mod reporting;
 mod sending;

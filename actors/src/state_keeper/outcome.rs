@@ -66,7 +66,7 @@ impl Keeper {
                 self.not_as_believed(steps);
             }
             // Nothing was sent: one record of the file is larger than the limit.
-            Meaning::TooLarge(_) if steps.len() > 1 => self.one_by_one(steps),
+            Meaning::TooLarge(_) if steps.len() > 1 && requests > 1 => self.one_by_one(steps),
             Meaning::RefusedByMain(reason) | Meaning::TooLarge(reason) => {
                 self.refuse_steps(&steps, &reason);
             }
@@ -185,6 +185,10 @@ impl Keeper {
     fn refused_by_workers(&mut self, now: Now, steps: Vec<Step>, words: &str) {
         let (additions, removals): (Vec<Step>, Vec<Step>) =
             steps.into_iter().partition(|step| step.to.is_some());
+        // A certificate that was to be replaced: the main process has let it go.
+        let (replaced, removals): (Vec<Step>, Vec<Step>) = removals
+            .into_iter()
+            .partition(|step| step.requests.is_empty());
         if !removals.is_empty() {
             return self.unknown(now, removals, 1, words);
         }
@@ -210,6 +214,10 @@ impl Keeper {
             let stays = !step.key.kind().is_frontend();
             self.refuse(&step.key, step.to.as_deref(), words, stays);
         }
+        for step in replaced {
+            self.belief.learn(&step.key, None);
+            self.refuse(&step.key, None, words, false);
+        }
     }
 
     fn unknown(&mut self, now: Now, steps: Vec<Step>, requests: usize, words: &str) {
@@ -219,7 +227,7 @@ impl Keeper {
             "The outcome of a request is unknown; Sōzu is read back."
         );
         self.fence_ends = self.fence_ends.max(now.at + self.longest(requests));
-        let alone = steps.len() == 1;
+        let alone = steps.len() == 1 || requests == 1;
         for step in &steps {
             self.doubt_workers(step, words);
             self.doubts.ever.insert(step.key.clone());

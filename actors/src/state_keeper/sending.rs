@@ -11,6 +11,7 @@ use super::{
     keeper::{Doing, Keeper},
     key::Key,
     plan::{self, Need, Step},
+    renewing,
 };
 
 /// Steps in one batch: what Sōzu loads fastest lies between 5,000 and 20,000 (measured on 2.3.3).
@@ -110,6 +111,7 @@ impl Keeper {
         let mut lined_up = false;
         let mut batch = Vec::with_capacity(self.dirty.len().min(BATCH));
         let mut limit = BATCH;
+        let mut replaced: HashSet<Key> = HashSet::new();
         loop {
             let Some((key, goes)) = self.queue.pop_front() else {
                 if lined_up || !batch.is_empty() {
@@ -127,11 +129,31 @@ impl Keeper {
                 self.queue.push_front((key, goes));
                 break;
             }
+            if replaced.contains(&key) {
+                continue;
+            }
             let step = self.step_for(&key);
             // What was to come and goes now, or the other way round, has another place in the line.
-            batch.extend(step.filter(|step| step.to.is_none() == goes));
+            let Some(step) = step.filter(|step| step.to.is_none() == goes) else {
+                continue;
+            };
+            match self.replaced_by(&key) {
+                Some(old) => {
+                    replaced.insert(old.key.clone());
+                    batch.extend(renewing::together(step, old));
+                }
+                None => batch.push(step),
+            }
         }
         batch
+    }
+
+    /// The removal of the certificate in whose place this one comes.
+    fn replaced_by(&mut self, key: &Key) -> Option<Step> {
+        let old = self.renewals.remove(key)?;
+        let is_free = !self.in_flight.contains(&old);
+        self.step_for(&old)
+            .filter(|step| is_free && step.to.is_none())
     }
 
     /// Lines the dirty keys up anew.
@@ -144,6 +166,7 @@ impl Keeper {
             .map(|key| (key.clone(), goes(key)))
             .collect();
         plan::order(&mut keys);
+        self.renewals = renewing::pairs(&keys, declared, &self.belief);
         self.queue = keys.into();
     }
 

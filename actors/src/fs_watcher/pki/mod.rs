@@ -1,0 +1,37 @@
+//! The `pki` reading: from a directory of certificates to what it declares, with its problems.
+//!
+//! `layout` tells from the names in a folder which files are pairs; `beneath` opens them, and
+//! nothing outside; `pem` and `pair` take one whole or not at all; `overlap` decides which of two
+//! certificates serves a name; `scan` looks at the directory and reads what has changed.
+
+mod beneath;
+mod check;
+mod layout;
+mod names;
+mod options;
+mod overlap;
+mod pair;
+mod pem;
+mod scan;
+#[cfg(test)]
+mod tests;
+
+use std::{net::SocketAddr, path::PathBuf};
+
+pub use check::{Found, check};
+pub use layout::Layout;
+pub use names::is_dns_name;
+pub(super) use scan::{Scanner, Told};
+
+/// How a directory of certificates is read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// No link leads out of it.
+    pub root: PathBuf,
+    /// The listeners that get the certificates; empty: every HTTPS listener that Sōzu has.
+    pub listeners: Vec<SocketAddr>,
+    /// The only layout that is looked for; nothing: any.
+    pub layout: Option<Layout>,
+    /// What its certificates may be for, such as `*.example.com`; empty: any name.
+    pub allow_names: Vec<String>,
+}
