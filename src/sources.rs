@@ -1,6 +1,6 @@
 //! The sources that the configuration asks for, one component each.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use actors::{
     fs_watcher::{
@@ -8,10 +8,8 @@ use actors::{
         pki::{self, Layout},
     },
     messages::SourceName,
-    state_keeper::{StateKeeper, report::Report},
 };
-use supervisors::{Children, Ref, Spec};
-use tokio::sync::watch;
+use supervisors::{Children, Spec};
 
 use crate::config::{Config, tables};
 
@@ -71,17 +69,12 @@ pub fn reading(table: &tables::Pki) -> pki::Settings {
         listeners: table.listeners.clone(),
         layout,
         allow_names: allow_names.map(|name| name.to_ascii_lowercase()).collect(),
+        handshakes: table.handshakes,
     }
 }
 
 /// What a source is given.
-#[derive(Clone)]
-pub struct Deps {
-    /// To whom it declares.
-    pub keeper: Ref<StateKeeper>,
-    /// What the keeper says.
-    pub report: watch::Receiver<Arc<Report>>,
-}
+pub type Deps = fs_watcher::Deps;
 
 impl Source {
     /// Its bare name.
@@ -94,13 +87,12 @@ impl Source {
     /// Starts its component among these.
     pub fn start(self, component: &str, children: &Children, deps: &Deps) {
         let spec = |kind| Spec::parking(component, kind).ready_within(FIRST_READING_WITHIN);
-        let Deps { keeper, report } = deps.clone();
         match self {
             Self::Routes(settings) => {
-                children.start(spec("routes_watcher"), settings.build(keeper, report));
+                children.start(spec("routes_watcher"), settings.build(deps.clone()));
             }
             Self::Pki(settings) => {
-                children.start(spec("pki_watcher"), settings.build(keeper, report));
+                children.start(spec("pki_watcher"), settings.build(deps.clone()));
             }
         }
     }

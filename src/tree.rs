@@ -4,6 +4,7 @@ use std::{collections::HashMap, net::TcpListener, sync::Arc};
 
 use actors::{
     admin_server,
+    fs_watcher::pki::Board,
     http_server::{self, Truth},
     metrics,
     metrics_scraper::{self, Detail},
@@ -36,6 +37,7 @@ pub fn build(config: &Config, directories: Directories, listener: TcpListener) -
     let (report, reported) = watch::channel(Arc::new(Report::default()));
     let mut root = Supervisor::new("root");
     let mut asked = None;
+    let certificates = Board::default();
 
     let mut proxy = Supervisor::new("proxy");
     let pool = proxy.child(critical("socket_pool"), directories.pool.build(seen));
@@ -51,6 +53,8 @@ pub fn build(config: &Config, directories: Directories, listener: TcpListener) -
         let deps = sources::Deps {
             keeper: keeper.clone(),
             report: reported.clone(),
+            pool: pool.clone(),
+            board: certificates.clone(),
         };
         for (component, source) in sources::of(config) {
             source.start(&component, &group.children(), &deps);
@@ -76,6 +80,7 @@ pub fn build(config: &Config, directories: Directories, listener: TcpListener) -
         keeper_counts: applies,
         scraper,
         metrics: metrics::install(),
+        certificates,
     };
     root.child(critical("http_server"), http_server::Config {}.build(deps));
     let deps = admin_server::Deps {

@@ -22,7 +22,7 @@ use support::{
 };
 use testkit::{
     SOON,
-    pki::{Days, Issued, self_signed, write},
+    pki::{Authority, Days, Issued, self_signed, write},
     tls::shake,
     wait_until,
 };
@@ -51,6 +51,186 @@ fn a_pair_is_served_and_its_renewal_followed_in_one_step() {
     );
     no_key_in(&stand.daemon, &[&first, &second]);
     all_well(&stand.daemon);
+}
+
+/// What `/metrics` says of the directory's certificates in one state.
+fn counted(stand: &Stand, state: &str) -> Option<f64> {
+    let labels = [("source", "certs"), ("state", state)];
+    stand.daemon.metric("sozu_manager_certificates", &labels)
+}
+
+#[test]
+fn what_is_really_served_is_told_and_when_it_expires() {
+    let stand = stand();
+    let directory = stand.directory();
+    let issued = stand.issue("a.example");
+    issued.write(&directory, "a.crt", "a.key").unwrap();
+    stand
+        .ca
+        .issue(&["*.w.example"])
+        .unwrap()
+        .write(&directory, "w.crt", "w.key")
+        .unwrap();
+    stand
+        .ca
+        .issue_for(&["a.example"], Days(-50, 20))
+        .unwrap()
+        .write(&directory, "old.crt", "old.key")
+        .unwrap();
+    wait_until("three are served, one is shadowed", SOON, || {
+        let seen = (counted(&stand, "served"), counted(&stand, "shadowed"));
+        if seen == (Some(3.0), Some(1.0)) {
+            Ok(())
+        } else {
+            Err(format!("{seen:?}"))
+        }
+    });
+    let expiry = |copy: &str| {
+        let labels = [
+            ("source", "certs"),
+            ("certificate", "*.w.example ecdsa"),
+            ("copy", copy),
+        ];
+        stand.daemon.metric(
+            "sozu_manager_certificate_not_after_timestamp_seconds",
+            &labels,
+        )
+    };
+    let in_90_days = std::time::SystemTime::now() + std::time::Duration::from_hours(90 * 24);
+    let in_90_days = in_90_days
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap()
+        .as_secs_f64();
+    for copy in ["file", "served"] {
+        assert!((expiry(copy).unwrap() - in_90_days).abs() < 600.0, "{copy}");
+    }
+    all_well(&stand.daemon);
+
+    // Somebody takes it out of Sōzu, and the daemon may not mend it: it is told.
+    let paused = stand
+        .daemon
+        .command(&["pause", "--for", "1h"])
+        .output()
+        .unwrap();
+    assert!(paused.status.success());
+    let renewed = stand.issue("a.example");
+    renewed.write(&directory, "a.crt", "a.key").unwrap();
+    wait_until("an older one is served", SOON, || {
+        counted(&stand, "served_older") == Some(1.0)
+    });
+    let resumed = stand.daemon.command(&["resume"]).output().unwrap();
+    assert!(resumed.status.success());
+    stand.served("a.example", &renewed);
+    wait_until("three are served", SOON, || {
+        counted(&stand, "served") == Some(3.0)
+    });
+}
+
+#[test]
+fn what_this_user_cannot_read_is_named_with_the_remedy_and_stops_no_other() {
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("only root can start the daemon as another user: nothing is shown");
+        return;
+    }
+    const USER: u32 = 61_021;
+    let base = tempfile::tempdir().unwrap();
+    fs::set_permissions(base.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let directory = base.path().join("certs");
+    let ca = Authority::new().unwrap();
+    let [open, closed, found] = ["open", "closed", "found"].map(|name| {
+        let issued = ca.issue(&[&format!("{name}.example")]).unwrap();
+        let folder = if name == "found" {
+            directory.join("lost+found")
+        } else {
+            directory.clone()
+        };
+        issued
+            .write(&folder, &format!("{name}.crt"), &format!("{name}.key"))
+            .unwrap();
+        issued
+    });
+    fs::set_permissions(
+        directory.join("closed.key"),
+        fs::Permissions::from_mode(0o600),
+    )
+    .unwrap();
+    fs::set_permissions(
+        directory.join("lost+found"),
+        fs::Permissions::from_mode(0o700),
+    )
+    .unwrap();
+    let sozu = testkit::Sozu::builder()
+        .https_listeners(1)
+        .user(USER, USER)
+        .start()
+        .unwrap();
+    let table = format!("[pki.certs]\ndirectory = \"{}\"\n", directory.display());
+    let mut daemon = support::daemon(&sozu)
+        .user(USER, USER)
+        .routes(&[])
+        .extra_toml(&table)
+        .start()
+        .unwrap();
+    daemon.wait_ready(SOON).unwrap();
+    let stand = Stand {
+        daemon,
+        sozu,
+        ca,
+        base,
+    };
+    stand.served("open.example", &open);
+    let error = stand.told(&[
+        "closed.key",
+        "lost+found",
+        "uid 61021",
+        "chgrp",
+        "ReadOnlyPaths=",
+    ]);
+    assert!(
+        error.contains("what is in it stays as it last was"),
+        "{error}"
+    );
+
+    fs::set_permissions(
+        directory.join("lost+found"),
+        fs::Permissions::from_mode(0o755),
+    )
+    .unwrap();
+    fs::set_permissions(
+        directory.join("closed.key"),
+        fs::Permissions::from_mode(0o644),
+    )
+    .unwrap();
+    stand.served("found.example", &found);
+    stand.served("closed.example", &closed);
+    all_well(&stand.daemon);
+
+    // Closed again, over a restart: what Sōzu serves of it stays.
+    let mut stand = stand;
+    fs::set_permissions(
+        directory.join("lost+found"),
+        fs::Permissions::from_mode(0o700),
+    )
+    .unwrap();
+    stand.daemon.kill9().unwrap();
+    stand.daemon.start().unwrap();
+    stand.told(&["lost+found"]);
+    assert!(stand.shows("found.example", &found));
+}
+
+#[test]
+fn an_expired_certificate_is_loaded_and_stays_until_another_comes() {
+    let stand = stand();
+    let expired = stand.ca.issue_for(&["e.example"], Days(-100, -2)).unwrap();
+    expired.write(&stand.directory(), "e.crt", "e.key").unwrap();
+    stand.served("e.example", &expired);
+    let detail = stand.daemon.component("pki.certs").unwrap()["detail"].to_string();
+    assert!(detail.contains("1 expired"), "{detail}");
+    let valid = stand.issue("e.example");
+    valid
+        .write(&stand.directory(), "new.crt", "new.key")
+        .unwrap();
+    stand.served("e.example", &valid);
 }
 
 /// Writes a pair as one tool lays it out. Again for a renewal.
@@ -178,8 +358,8 @@ const BAD: [Bad; 12] = [
         what: "the file is huge",
         write: |stand, _, _| {
             put(&certificate(stand), |path| {
-                fs::write(path, vec![b'x'; 10_000_000]).unwrap()
-            })
+                fs::write(path, vec![b'x'; 10_000_000]).unwrap();
+            });
         },
         said: &["it has 10000000 bytes"],
     },
@@ -192,8 +372,8 @@ const BAD: [Bad; 12] = [
         what: "it is a socket",
         write: |stand, _, _| {
             put(&certificate(stand), |path| {
-                drop(UnixListener::bind(path).unwrap())
-            })
+                drop(UnixListener::bind(path).unwrap());
+            });
         },
         said: &["it is not a regular file"],
     },
@@ -207,7 +387,7 @@ const BAD: [Bad; 12] = [
         write: |stand, _, new| {
             fs::write(stand.base.path().join("outside.crt"), new.fullchain()).unwrap();
             put(&certificate(stand), |path| {
-                symlink("../outside.crt", path).unwrap()
+                symlink("../outside.crt", path).unwrap();
             });
         },
         said: &["leads out of"],
@@ -216,7 +396,7 @@ const BAD: [Bad; 12] = [
         what: "the key is gone",
         write: |stand, _, new| {
             put(&certificate(stand), |path| {
-                fs::write(path, new.fullchain()).unwrap()
+                fs::write(path, new.fullchain()).unwrap();
             });
             fs::remove_file(key(stand)).unwrap();
         },

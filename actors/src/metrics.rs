@@ -134,6 +134,16 @@ pub const SOURCE_LAST_CHANGE: Metric = Metric::gauge(
     "sozu_manager_source_last_change_timestamp_seconds",
     "When the last change of the source became final, in seconds since 1970.",
 );
+/// `{source,state}`.
+pub const CERTIFICATES: Metric = Metric::gauge(
+    "sozu_manager_certificates",
+    "Certificates of a directory by what becomes of them: whether whoever asks for their name gets them.",
+);
+/// `{source,certificate,copy}`.
+pub const CERTIFICATE_NOT_AFTER: Metric = Metric::gauge(
+    "sozu_manager_certificate_not_after_timestamp_seconds",
+    "When the certificate expires, in seconds since 1970: the file's, and the one that is served for its name. The 1,000 that expire first.",
+);
 /// Without labels.
 pub const DATABASE_SIZE: Metric =
     Metric::gauge("sozu_manager_database_size_bytes", "Size of the database.");

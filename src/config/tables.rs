@@ -190,7 +190,7 @@ pub struct Routes {
 }
 
 /// `[pki.NAME]`
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Pki {
     /// Holds the certificates. It has no default: an empty one is refused.
@@ -203,6 +203,21 @@ pub struct Pki {
     pub layout: Layout,
     /// What its certificates may be for, such as `*.example.com`; empty: any name.
     pub allow_names: Vec<String>,
+    /// Whether listeners are shaken hands with, to see which certificate each serves.
+    pub handshakes: bool,
+}
+
+impl Default for Pki {
+    fn default() -> Self {
+        Self {
+            directory: PathBuf::new(),
+            root: PathBuf::new(),
+            listeners: Vec::new(),
+            layout: Layout::Auto,
+            allow_names: Vec::new(),
+            handshakes: true,
+        }
+    }
 }
 
 impl Pki {

@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use super::{FsWatcher, pki};
 use crate::{
     messages::SourceName,
+    socket_pool::SocketPool,
     state_keeper::{StateKeeper, report::Report},
 };
 
@@ -18,6 +19,19 @@ pub enum Reading {
     Routes,
     /// Certificates with their keys, however they are laid out.
     Pki(pki::Settings),
+}
+
+/// What a watcher is given.
+#[derive(Clone)]
+pub struct Deps {
+    /// To whom it declares.
+    pub keeper: Ref<StateKeeper>,
+    /// What the keeper says.
+    pub report: watch::Receiver<Arc<Report>>,
+    /// Whom it asks what Sōzu serves.
+    pub pool: Ref<SocketPool>,
+    /// Where it writes what becomes of certificates.
+    pub board: pki::Board,
 }
 
 /// One directory as a source.
@@ -33,11 +47,7 @@ pub struct Config {
 
 impl Config {
     /// Makes the factory of the actor's lives. Opens nothing.
-    pub fn build(
-        self,
-        keeper: Ref<StateKeeper>,
-        report: watch::Receiver<Arc<Report>>,
-    ) -> impl Fn(Reporter) -> FsWatcher + Send + Sync + 'static {
-        move |reporter| FsWatcher::new(self.clone(), keeper.clone(), report.clone(), reporter)
+    pub fn build(self, deps: Deps) -> impl Fn(Reporter) -> FsWatcher + Send + Sync + 'static {
+        move |reporter| FsWatcher::new(self.clone(), deps.clone(), reporter)
     }
 }

@@ -28,4 +28,4 @@ mod work;
 
 pub use actor::FsWatcher;
 pub use check::{check, check_against};
-pub use config::{Config, Reading};
+pub use config::{Config, Deps, Reading};

@@ -28,6 +28,8 @@ pub(super) struct Known<'a> {
     pub(super) not_taken: Option<&'a str>,
     /// What the keeper says of the source.
     pub(super) source: Option<&'a SourceReport>,
+    /// What is wrong with what is served.
+    pub(super) served: Vec<String>,
 }
 
 /// Everything that is wrong, one line each, the nearest cause first.
@@ -56,6 +58,7 @@ pub(super) fn problems(known: &Known<'_>) -> Vec<String> {
             ));
         }
     }
+    problems.extend(known.served.iter().cloned());
     problems.extend(known.unwatched.map(|why| {
         format!("changes are not told by inotify ({why}), the directory is read every 5 s instead; raise fs.inotify.max_user_instances or max_user_watches")
     }));

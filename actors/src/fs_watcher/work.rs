@@ -12,7 +12,7 @@ use std::{
 use supervisors::AskError;
 use tokio::{
     select,
-    sync::watch::Receiver,
+    sync::watch::{Receiver, Sender},
     task::spawn_blocking,
     time::{Instant, sleep_until},
 };
@@ -80,6 +80,8 @@ pub(super) struct Work<K> {
     config: Config,
     pub(super) pace: Pace,
     keeper: K,
+    /// Of a directory of certificates: to whom it tells of them, and what becomes of them.
+    pub(super) certificates: Option<(Sender<Option<Arc<pki::Told>>>, pki::Board)>,
     report: Receiver<Arc<Report>>,
     /// The keeper may be gone for good; its last report goes on counting.
     report_ended: bool,
@@ -184,6 +186,7 @@ impl<K: Keeper> Work<K> {
             config,
             pace: Pace::default(),
             keeper,
+            certificates: None,
             report,
             report_ended: false,
             say,
@@ -271,6 +274,15 @@ impl<K: Keeper> Work<K> {
             device: scan.device,
             files: scan.files.clone(),
         };
+        if let (Some((tell, _)), Some(told)) = (&self.certificates, &scan.pki) {
+            tell.send_if_modified(|known| {
+                let differs = known.as_ref() != Some(told);
+                if differs {
+                    *known = Some(Arc::clone(told));
+                }
+                differs
+            });
+        }
         self.scan = Ok(scan);
         if known && !again {
             self.taken();
@@ -391,6 +403,11 @@ impl<K: Keeper> Work<K> {
             unwatched: self.unwatched.as_deref(),
             not_taken: self.not_taken.as_deref(),
             source: source.as_ref(),
+            served: self
+                .certificates
+                .as_ref()
+                .map(|(_, board)| board.problems(&self.config.source))
+                .unwrap_or_default(),
         };
         (self.say)(word(&known));
         let texts = problems(&known).into_iter().collect();

@@ -8,7 +8,10 @@ use supervisors::{Health, Ref, Reporter};
 use tokio::sync::watch;
 
 use super::{HttpServer, Truth, routes::Site};
-use crate::{metrics::Registry, metrics_scraper::MetricsScraper, state_keeper::report::Report};
+use crate::{
+    fs_watcher::pki::Board, metrics::Registry, metrics_scraper::MetricsScraper,
+    state_keeper::report::Report,
+};
 
 /// The settings of the HTTP server beyond its address, which is bound before it is built: none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -31,6 +34,8 @@ pub struct Deps {
     pub scraper: Ref<MetricsScraper>,
     /// What was counted.
     pub metrics: Registry,
+    /// What becomes of certificates.
+    pub certificates: Board,
 }
 
 impl Config {
@@ -40,6 +45,7 @@ impl Config {
             truth: Truth::new(deps.health, deps.report, deps.seen, deps.keeper_counts),
             scraper: deps.scraper,
             metrics: deps.metrics,
+            certificates: deps.certificates,
         });
         let listener = deps.listener;
         move |reporter| HttpServer::new(listener.clone(), site.clone(), reporter)

@@ -7,6 +7,7 @@
 
 mod accept;
 mod actor;
+mod certificates;
 mod config;
 mod gauges;
 mod health;

@@ -16,7 +16,7 @@ use futures_util::FutureExt;
 use supervisors::Ref;
 
 use super::{health::Status, ready, scrape, truth::Truth};
-use crate::{metrics::Registry, metrics_scraper::MetricsScraper};
+use crate::{fs_watcher::pki::Board, metrics::Registry, metrics_scraper::MetricsScraper};
 
 const PLAIN: &str = "text/plain; charset=utf-8";
 /// What all answers are made from.
@@ -24,6 +24,7 @@ pub(super) struct Site {
     pub(super) truth: Truth,
     pub(super) scraper: Ref<MetricsScraper>,
     pub(super) metrics: Registry,
+    pub(super) certificates: Board,
 }
 
 /// The paths.

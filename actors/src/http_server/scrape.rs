@@ -5,7 +5,7 @@ use std::{
     io,
     rc::Rc,
     sync::Arc,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use actix_web::{
@@ -16,7 +16,7 @@ use actix_web::{
 };
 use futures_util::stream;
 
-use super::{accept, gauges, process::Process, routes::Site};
+use super::{accept, certificates, gauges, process::Process, routes::Site};
 use crate::{
     messages::{ScrapeNow, SourceName},
     metrics::{
@@ -61,6 +61,7 @@ pub(super) async fn metrics(site: web::Data<Site>, request: HttpRequest) -> Http
         .write(&mut text, |source| lives(&report, source));
     gauges::of_this_program(&mut text, &truth.components(), &truth.conditions());
     gauges::of_the_keeper(&mut text, &report);
+    certificates::write(&mut text, &site.certificates.all(), SystemTime::now());
     gauges::of_sozu(&mut text, &scrape);
     if let Some(process) = process {
         process.write(&mut text);

@@ -163,21 +163,21 @@ fn tell_renewed_apart(changes: &mut Changes, declared: &Declared, source: &Sourc
     let mut from: HashMap<(SocketAddr, &PathBuf), &Key> = HashMap::new();
     let mut named: HashMap<(SocketAddr, &str), Vec<&Key>> = HashMap::new();
     for (key, object, file) in &changes.set {
-        let (Key::Certificate { address, .. }, Object::Certificate(add)) = (key, &**object) else {
+        let (Key::Certificate(it), Object::Certificate(add)) = (key, &**object) else {
             continue;
         };
-        from.insert((*address, file), key);
+        from.insert((it.address, file), key);
         for name in &add.certificate.names {
-            named.entry((*address, name)).or_default().push(key);
+            named.entry((it.address, name)).or_default().push(key);
         }
     }
     let successor = |gone: &Key| {
-        let Key::Certificate { address, .. } = gone else {
+        let Key::Certificate(it) = gone else {
             return None;
         };
         let says = declared.get(gone, source)?;
         let origin = says.origin.as_deref();
-        if let Some(key) = origin.and_then(|file| from.get(&(*address, file))) {
+        if let Some(key) = origin.and_then(|file| from.get(&(it.address, file))) {
             return Some((*key).clone());
         }
         let Some(Object::Certificate(add)) = says.object.as_deref() else {
@@ -185,7 +185,7 @@ fn tell_renewed_apart(changes: &mut Changes, declared: &Declared, source: &Sourc
         };
         let mut of_it = add.certificate.names.iter();
         let none = Vec::new();
-        let having = |name| named.get(&(*address, name)).unwrap_or(&none);
+        let having = |name| named.get(&(it.address, name)).unwrap_or(&none);
         let mut left = having(of_it.next()?.as_str()).clone();
         for name in of_it {
             left.retain(|key| having(name.as_str()).contains(key));

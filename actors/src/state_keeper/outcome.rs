@@ -185,10 +185,12 @@ impl Keeper {
     fn refused_by_workers(&mut self, now: Now, steps: Vec<Step>, words: &str) {
         let (additions, removals): (Vec<Step>, Vec<Step>) =
             steps.into_iter().partition(|step| step.to.is_some());
-        // A certificate that was to be replaced: the main process has let it go.
-        let (replaced, removals): (Vec<Step>, Vec<Step>) = removals
-            .into_iter()
-            .partition(|step| step.requests.is_empty());
+        // Of one request, both are a certificate's replacement: the main process has let the old one go.
+        let (replaced, removals) = if additions.is_empty() {
+            (Vec::new(), removals)
+        } else {
+            (removals, Vec::new())
+        };
         if !removals.is_empty() {
             return self.unknown(now, removals, 1, words);
         }

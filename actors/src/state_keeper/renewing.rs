@@ -25,9 +25,12 @@ pub(super) fn pairs(
 ) -> HashMap<Key, Key> {
     let mut going: HashMap<(SocketAddr, String), Vec<&Key>> = HashMap::new();
     for (key, _) in keys.iter().filter(|(_, goes)| *goes) {
-        if let (Key::Certificate { address, .. }, Held::Object(held)) = (key, belief.held(key)) {
+        if let (Key::Certificate(it), Held::Object(held)) = (key, belief.held(key)) {
             for name in names(&held) {
-                going.entry((*address, name.clone())).or_default().push(key);
+                going
+                    .entry((it.address, name.clone()))
+                    .or_default()
+                    .push(key);
             }
         }
     }
@@ -37,7 +40,7 @@ pub(super) fn pairs(
     }
     let mut taken: HashSet<&Key> = HashSet::new();
     for (key, _) in keys.iter().filter(|(_, goes)| !*goes) {
-        let (Key::Certificate { address, .. }, Held::Nothing) = (key, belief.held(key)) else {
+        let (Key::Certificate(it), Held::Nothing) = (key, belief.held(key)) else {
             continue;
         };
         let Wanted::Object(object, _) = declared.wanted(key) else {
@@ -45,7 +48,7 @@ pub(super) fn pairs(
         };
         let candidates = names(&object)
             .iter()
-            .filter_map(|name| going.get(&(*address, name.clone())));
+            .filter_map(|name| going.get(&(it.address, name.clone())));
         let old = candidates.flatten().find(|old| !taken.contains(*old));
         if let Some(old) = old {
             taken.insert(old);
@@ -64,13 +67,13 @@ fn names(object: &Object) -> &[String] {
 
 /// The two steps as one request, which the first of them carries.
 pub(super) fn together(mut comes: Step, mut goes: Step) -> [Step; 2] {
-    if let (Some(Object::Certificate(add)), Key::Certificate { fingerprint, .. }) =
+    if let (Some(Object::Certificate(add)), Key::Certificate(old)) =
         (comes.to.as_deref(), &goes.key)
     {
         let replace = RequestType::ReplaceCertificate(ReplaceCertificate {
             address: add.address,
             new_certificate: add.certificate.clone(),
-            old_fingerprint: fingerprint.to_string(),
+            old_fingerprint: old.fingerprint.to_string(),
             new_expired_at: add.expired_at,
         });
         comes.requests = vec![replace.into()];

@@ -8,7 +8,7 @@ use std::{
 };
 
 /// Whose habit of laying out certificates.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Layout {
     /// sozu-pki-connector: `NAME/NAME.crt`, `NAME/NAME.key`, `NAME/options.json`.
     Connector,

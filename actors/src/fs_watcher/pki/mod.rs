@@ -2,10 +2,14 @@
 //!
 //! `layout` tells from the names in a folder which files are pairs; `beneath` opens them, and
 //! nothing outside; `pem` and `pair` take one whole or not at all; `overlap` decides which of two
-//! certificates serves a name; `scan` looks at the directory and reads what has changed.
+//! certificates serves a name; `scan` looks at the directory and reads what has changed. `served`
+//! finds out what is really served, by asking Sōzu and by shaking hands (`handshake`); `board` holds
+//! what is known of each certificate.
 
 mod beneath;
+mod board;
 mod check;
+mod handshake;
 mod layout;
 mod names;
 mod options;
@@ -13,15 +17,18 @@ mod overlap;
 mod pair;
 mod pem;
 mod scan;
+mod served;
 #[cfg(test)]
 mod tests;
 
 use std::{net::SocketAddr, path::PathBuf};
 
+pub use board::{Board, Row, Rows, State};
 pub use check::{Found, check};
 pub use layout::Layout;
 pub use names::is_dns_name;
 pub(super) use scan::{Scanner, Told};
+pub(super) use served::Looker;
 
 /// How a directory of certificates is read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,4 +41,6 @@ pub struct Settings {
     pub layout: Option<Layout>,
     /// What its certificates may be for, such as `*.example.com`; empty: any name.
     pub allow_names: Vec<String>,
+    /// Whether listeners are shaken hands with, to see what they serve.
+    pub handshakes: bool,
 }

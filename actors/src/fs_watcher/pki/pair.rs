@@ -18,7 +18,7 @@ use super::{
 };
 
 /// The algorithm of a certificate's key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) enum KeyType {
     Rsa,
     Ecdsa,
@@ -39,7 +39,7 @@ impl KeyType {
 }
 
 /// What is known of a certificate besides its texts.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Facts {
     /// SHA-256 of the leaf, hexadecimal.
     pub(super) fingerprint: Arc<str>,
@@ -196,7 +196,8 @@ fn matching(
     }
 }
 
-fn facts(leaf: &CertificateDer<'_>, allow: &[String]) -> Result<Facts, PairError> {
+/// What is known of a leaf.
+pub(super) fn facts(leaf: &CertificateDer<'_>, allow: &[String]) -> Result<Facts, PairError> {
     let certificate = parse(leaf).ok_or(PairError::NotX509(1))?;
     let names = names::of(&certificate);
     if names.usable.is_empty() {
@@ -214,7 +215,7 @@ fn facts(leaf: &CertificateDer<'_>, allow: &[String]) -> Result<Facts, PairError
     }
     let algorithm = certificate.public_key().algorithm.algorithm.to_id_string();
     Ok(Facts {
-        fingerprint: hex(&Sha256::digest(leaf)).into(),
+        fingerprint: fingerprint(leaf).into(),
         names: names.usable,
         unusable: names.unusable,
         not_before: certificate.validity().not_before.timestamp(),
@@ -229,7 +230,12 @@ fn facts(leaf: &CertificateDer<'_>, allow: &[String]) -> Result<Facts, PairError
     })
 }
 
-pub(super) fn hex(bytes: &[u8]) -> String {
+/// SHA-256 of a certificate, hexadecimal.
+pub(super) fn fingerprint(leaf: &CertificateDer<'_>) -> String {
+    hex(&Sha256::digest(leaf))
+}
+
+fn hex(bytes: &[u8]) -> String {
     use fmt::Write as _;
     bytes
         .iter()

@@ -56,7 +56,7 @@ pub(in crate::fs_watcher) struct Told {
 }
 
 /// One certificate of a directory, as it is told.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(in crate::fs_watcher) struct Certificate {
     pub(super) path: Arc<PathBuf>,
     pub(super) facts: Arc<Facts>,
@@ -75,6 +75,10 @@ pub(in crate::fs_watcher) struct Scanner {
     directory: PathBuf,
     folders: BTreeMap<PathBuf, Folder>,
     entries: BTreeMap<PathBuf, Entry>,
+    /// Certificates that are not there, while their keys are.
+    alone: BTreeSet<PathBuf>,
+    /// Whether a folder could not be listed.
+    closed: bool,
     listeners: Arc<[std::net::SocketAddr]>,
     last: Option<Scan>,
     /// When what was judged may be another judgement, in seconds since 1970.
@@ -142,6 +146,8 @@ impl Scanner {
             directory: directory.to_owned(),
             folders: BTreeMap::new(),
             entries: BTreeMap::new(),
+            alone: BTreeSet::new(),
+            closed: false,
             listeners: Arc::default(),
             last: None,
             next_turn: None,
@@ -171,8 +177,20 @@ impl Scanner {
         if self.device()? != device {
             return Err(ListError::Restless(self.directory.clone()));
         }
-        let wanted = self.wanted(&mut closed);
-        let read = self.read(&root, wanted, retry);
+        let read = if listed || self.last.is_none() {
+            let wanted = self.wanted();
+            let before = self.entries.len();
+            self.entries.retain(|path, _| wanted.contains_key(path));
+            let gone = before != self.entries.len();
+            let stale = self.stale(wanted, retry);
+            self.read(&root, &stale) || gone
+        } else {
+            let entries = self.entries.iter().filter(|(_, entry)| !entry.fresh(retry));
+            let stale = entries.map(|(path, entry)| (path.clone(), entry.parts.clone()));
+            let stale: Vec<(PathBuf, Parts)> = stale.collect();
+            self.read(&root, &stale)
+        };
+        closed.extend(self.alone.iter().map(|path| (path.clone(), Why::KeyAlone)));
         let here = self.meant(listeners);
         let now = (self.now)()
             .duration_since(SystemTime::UNIX_EPOCH)
@@ -183,13 +201,15 @@ impl Scanner {
             && !listed
             && !read
             && !turned
-            && closed.is_empty()
+            && !self.closed
+            && closed.values().all(|why| matches!(why, Why::KeyAlone))
             && here == self.listeners
             && last.device == device.0
         {
             return Ok(last.clone());
         }
         self.listeners = here;
+        self.closed = closed.values().any(|why| matches!(why, Why::Folder(_)));
         let scan = self.settled(device.0, closed, now);
         self.last = Some(scan.clone());
         Ok(scan)
@@ -281,44 +301,40 @@ impl Scanner {
     }
 
     /// The pairs that the folders hold.
-    fn wanted(&self, closed: &mut Closed) -> BTreeMap<PathBuf, Parts> {
+    fn wanted(&mut self) -> BTreeMap<PathBuf, Parts> {
         let mut wanted = BTreeMap::new();
+        let mut alone = BTreeSet::new();
         for (path, folder) in &self.folders {
             for parts in &folder.plan.pairs {
                 wanted.insert(path.join(&parts.certificate), parts.clone());
             }
             // A key alone may be one half of a renewal: what the other half gave stands.
             for (name, _) in &folder.plan.ignored {
-                for certificate in layout::certificates_of(name) {
-                    let path = path.join(certificate);
-                    if !wanted.contains_key(&path) {
-                        closed.insert(path, Why::KeyAlone);
-                    }
-                }
+                let certificates = layout::certificates_of(name).into_iter();
+                alone.extend(certificates.map(|certificate| path.join(certificate)));
             }
         }
-        closed.retain(|path, _| !wanted.contains_key(path));
+        alone.retain(|path| !wanted.contains_key(path));
+        self.alone = alone;
         wanted
     }
 
-    /// Reads what may have changed, in parallel. Tells whether anything was read.
-    fn read(&mut self, root: &Root, wanted: BTreeMap<PathBuf, Parts>, retry: bool) -> bool {
-        let before = self.entries.len();
-        self.entries.retain(|path, entry| {
-            wanted.get(path).is_some_and(|parts| *parts == entry.parts) || wanted.contains_key(path)
-        });
-        let gone = before != self.entries.len();
-        let stale: Vec<(PathBuf, Parts)> = wanted
-            .into_iter()
-            .filter(|(path, parts)| {
-                !self
-                    .entries
-                    .get(path)
-                    .is_some_and(|entry| entry.parts == *parts && entry.fresh(retry))
-            })
-            .collect();
+    /// Those of them that have to be read.
+    fn stale(&self, wanted: BTreeMap<PathBuf, Parts>, retry: bool) -> Vec<(PathBuf, Parts)> {
+        let is_fresh = |path: &PathBuf, parts: &Parts| {
+            let entry = self.entries.get(path);
+            entry.is_some_and(|entry| entry.parts == *parts && entry.fresh(retry))
+        };
+        let wanted = wanted.into_iter();
+        wanted
+            .filter(|(path, parts)| !is_fresh(path, parts))
+            .collect()
+    }
+
+    /// Reads pairs, in parallel. Tells whether there were any.
+    fn read(&mut self, root: &Root, stale: &[(PathBuf, Parts)]) -> bool {
         if stale.is_empty() {
-            return gone;
+            return false;
         }
         let readers = thread::available_parallelism()
             .map_or(2, usize::from)

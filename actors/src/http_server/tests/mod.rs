@@ -17,6 +17,7 @@ use tokio::{
 
 use super::{Config, Deps, HttpServer, exposition, routes};
 use crate::{
+    fs_watcher::pki::Board,
     metrics, metrics_scraper, socket_pool,
     state_keeper::report::{Condition, Report},
 };
@@ -61,6 +62,7 @@ fn plant(sozu: &Path) -> (Supervisor, World) {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let life = Config::default().build(Deps {
+        certificates: Board::default(),
         listener: Arc::new(listener),
         health: root.health(),
         report: reported,

@@ -3,6 +3,7 @@
 //! `demo BINARY FAILING [--once]`: BINARY is the built `sozu-manager`, FAILING the same with the feature `failpoints`. With
 //! `--once` it stops everything after the proof; without, everything stays until Ctrl-C. The exit status is 1 if anything was not as it should be.
 
+mod certificates;
 mod stage;
 mod steps;
 

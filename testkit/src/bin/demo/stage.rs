@@ -1,11 +1,14 @@
 //! What the demo runs, and what it tells the person in front of it.
 
 use std::{
+    net::SocketAddr,
     path::Path,
     time::{Duration, Instant},
 };
 
 use testkit::{Answer, Backend, Daemon, Error, Result, Sozu, get, routes};
+
+use crate::certificates::Certificates;
 
 /// The host name that the demo routes.
 pub(crate) const HOST: &str = "demo.example";
@@ -17,16 +20,19 @@ pub(crate) struct Stage {
     pub(crate) sozu: Sozu,
     pub(crate) a: Backend,
     pub(crate) b: Backend,
+    pub(crate) certificates: Certificates,
 }
 
 impl Stage {
     /// Starts a Sōzu without any route, two backends, and the daemon on an empty routes directory.
     pub(crate) fn set(binary: &Path) -> Result<Self> {
         let begin = Instant::now();
-        let sozu = Sozu::start()?;
+        let sozu = Sozu::builder().https_listeners(1).start()?;
+        let certificates = Certificates::new()?;
         let (a, b) = (Backend::start("A")?, Backend::start("B")?);
         let mut daemon = Daemon::builder(binary, &sozu)
             .prefix("sozu-manager-demo-")
+            .extra_toml(&certificates.table())
             .start()?;
         daemon.wait_ready(Duration::from_secs(30))?;
         println!(
@@ -35,7 +41,19 @@ impl Stage {
             daemon.pid().unwrap_or_default(),
             seconds(begin.elapsed()),
         );
-        Ok(Self { daemon, sozu, a, b })
+        Ok(Self {
+            daemon,
+            sozu,
+            a,
+            b,
+            certificates,
+        })
+    }
+
+    /// Sōzu's HTTPS listener.
+    pub(crate) fn https(&self) -> std::result::Result<SocketAddr, String> {
+        let first = self.sozu.https_addresses().first().copied();
+        first.ok_or_else(|| "Sōzu has no HTTPS listener".to_owned())
     }
 
     /// The text of the demo's route file: this cluster with this backend.
@@ -76,6 +94,14 @@ impl Stage {
             "  try   curl -H 'Host: {HOST}' http://{}/",
             self.sozu.http_address()
         );
+        if let Ok(https) = self.https() {
+            println!(
+                "  try   curl --cacert {} --resolve {HOST}:{}:127.0.0.1 https://{HOST}:{}/",
+                self.certificates.authority_file()?.display(),
+                https.port(),
+                https.port()
+            );
+        }
         println!(
             "  edit  {}  (backend A is {}, backend B is {})",
             self.daemon.routes().join(FILE).display(),

@@ -10,13 +10,17 @@ use std::{
 use serde_json::Value;
 use testkit::{Daemon, Error, Load, Result, SOON, get, wait_for};
 
-use crate::stage::{HOST, Stage, seconds};
+use crate::{
+    certificates,
+    stage::{HOST, Stage, seconds},
+};
 
 /// All steps in their order.
 pub(crate) fn all(stage: &mut Stage, failing: &Path) -> Result<()> {
     written(stage)?;
     re_pointed(stage)?;
     broken(stage)?;
+    certificates::step(stage)?;
     killed(stage)?;
     crashed(stage, failing)
 }
@@ -123,6 +127,7 @@ fn crashed(stage: &mut Stage, failing: &Path) -> Result<()> {
     // its third tick, which comes every second
     let mut daemon = Daemon::builder(failing, &stage.sozu)
         .directory(stage.daemon.directory())
+        .extra_toml(&stage.certificates.table())
         .env("FAILPOINTS", &format!("{COMPONENT}::tick=2*off->1*panic"))
         .start()?;
     daemon.wait_ready(SOON)?;
