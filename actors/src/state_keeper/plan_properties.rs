@@ -183,7 +183,7 @@ fn demanding_objects() -> Vec<Object> {
             cluster.affinity_header = Some("x-user".to_owned());
         }));
         objects.push(by(|cluster| {
-            cluster.udp = Some(UdpClusterConfig::default())
+            cluster.udp = Some(UdpClusterConfig::default());
         }));
         objects.push(by(|cluster| {
             cluster.health_check = Some(HealthCheckConfig {

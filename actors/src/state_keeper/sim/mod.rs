@@ -29,6 +29,7 @@ use sozu_socket::{Life, Sozu};
 use truth::Onlooker;
 
 use super::{
+    answer::Outcome,
     declared::Wanted,
     events::{Effect, Event, Mark, Now, Settings},
     examples::{HTTP, TCP, backend, cluster, http, keyed},
@@ -331,17 +332,8 @@ impl World {
                 Event::Accepted(Ok(()))
             }
             Effect::Send(requests) => {
-                let fault = self
-                    .fault
-                    .take()
-                    .or_else(|| self.faults.remove(&self.batches));
-                self.batches += 1;
-                let prepared = self.prepared.take();
-                let is_prepared = prepared.is_some_and(|it| Arc::ptr_eq(&it, &requests));
-                self.went_as_prepared += usize::from(is_prepared);
-                self.sent.extend(requests.iter().cloned());
                 let outcome;
-                (outcome, took) = self.sozu.send(&requests, fault, self.at);
+                (outcome, took) = self.send(&requests);
                 Event::Sent(outcome)
             }
             Effect::AskStatus => {
@@ -387,6 +379,17 @@ impl World {
             }
         };
         (Some(event), took)
+    }
+
+    fn send(&mut self, requests: &Arc<Vec<Request>>) -> (Outcome, Duration) {
+        let fault = self.fault.take();
+        let fault = fault.or_else(|| self.faults.remove(&self.batches));
+        self.batches += 1;
+        let prepared = self.prepared.take();
+        let is_prepared = prepared.is_some_and(|it| Arc::ptr_eq(&it, requests));
+        self.went_as_prepared += usize::from(is_prepared);
+        self.sent.extend(requests.iter().cloned());
+        self.sozu.send(requests, fault, self.at)
     }
 
     fn lists(&mut self, files: &[(&str, Option<&[Object]>)]) {
