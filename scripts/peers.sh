@@ -38,26 +38,33 @@ prometheus() {
   link_program prometheus prometheus
 }
 
-# The OpenMetrics reader of Python's prometheus_client, as .peers/bin/openmetrics-reader: a Python that has it.
+# The OpenMetrics reader of Python's prometheus_client, as .peers/bin/openmetrics-reader: a Python that has it. Unpacked
+# from Debian's package, or else by pip from PyPI.
 openmetrics_reader() {
-  local version=0.23.1 name
-  name="prometheus-client-$version"
+  local name=prometheus-client
   if [ ! -x ".peers/$name/bin/openmetrics-reader" ]; then
     (
       exec 9>".peers/.$name.lock"
       flock 9
       [ -x ".peers/$name/bin/openmetrics-reader" ] && exit 0
       python=$(command -v python3) || exit 1
+      unpacked=$(mktemp -d)
+      trap 'rm -rf "$unpacked"' EXIT
       mkdir -p ".peers/$name/bin"
-      # a folder of packages instead of a virtual environment, which Debian's python3 may not be able to make
-      "$python" -m pip install --quiet --disable-pip-version-check --root-user-action ignore \
-        --target ".peers/$name/packages" "prometheus-client==$version" || exit 1
+      if (cd "$unpacked" && apt-get -qq download python3-prometheus-client) 2>/dev/null; then
+        dpkg-deb -x "$unpacked"/*.deb "$unpacked"
+        rm -rf ".peers/$name/packages"
+        mv "$unpacked/usr/lib/python3/dist-packages" ".peers/$name/packages"
+      else
+        "$python" -m pip install --quiet --disable-pip-version-check --root-user-action ignore \
+          --target ".peers/$name/packages" prometheus-client || exit 1
+      fi
       packages=$(cd ".peers/$name/packages" && pwd)
       printf '#!/bin/sh\nPYTHONPATH=%s exec %s "$@"\n' "$packages" "$python" >".peers/$name/bin/.reader.$$"
       chmod +x ".peers/$name/bin/.reader.$$"
       mv -f ".peers/$name/bin/.reader.$$" ".peers/$name/bin/openmetrics-reader"
     ) || {
-      warn "no openmetrics-reader: it needs python3 with pip, and PyPI; without it the test that asks it is skipped"
+      warn "no openmetrics-reader: it needs python3, and Debian's python3-prometheus-client or pip; without it the tests that ask it are skipped"
       return
     }
   fi

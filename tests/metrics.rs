@@ -16,7 +16,7 @@ use std::{
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use sozu_command_lib::proto::command::{Request, request::RequestType};
+use sozu_command_lib::proto::command::{Request, UpgradeMain, request::RequestType};
 use support::{daemon, requests, sozu_up};
 use testkit::{Backend, Daemon, Load, SOON, Sozu, Tap, get, tap::Fate, wait_until};
 
@@ -139,6 +139,19 @@ fn promtool_has_nothing_to_say_in_any_state() {
         get(sozu.http_port(), &format!("h{n}.example"), "/").unwrap();
     }
     get(sozu.http_port(), "nowhere.example", "/").unwrap();
+    // No TLS, no cluster, no HTTP.
+    let strange = [
+        sozu.https_addresses()[0],
+        sozu.tcp_addresses()[0],
+        sozu.http_address(),
+    ];
+    for address in strange {
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.write_all(b"\x16\x03 what is this?\r\n\r\n").unwrap();
+        stream.set_read_timeout(Some(SOON)).unwrap();
+        // Closed or answered, as Sōzu likes.
+        let _ = stream.read(&mut [0; 64]);
+    }
     let text = valid(&daemon, "under traffic");
     assert!(
         text.contains("\nsozu_cluster_request_seconds_bucket{cluster=\"a\",le=\"0.001\"} "),
@@ -267,6 +280,48 @@ fn every_request_is_counted_once_over_the_death_of_a_worker_too() {
     let after = counted(100.0);
     none_fell(&before, &after);
     assert_eq!(backend.requests(), 100);
+}
+
+/// The main process and both workers are replaced while they run.
+#[test]
+fn no_total_falls_over_a_hot_upgrade() {
+    let sozu = Sozu::start().unwrap();
+    let backend = Backend::start("A").unwrap();
+    sozu.apply(requests(&sozu, "a", "a.example", backend.address()))
+        .unwrap();
+    let daemon = exporter(&sozu);
+    let send = || {
+        for _ in 0..30 {
+            assert_eq!(get(sozu.http_port(), "a.example", "/").unwrap().status, 200);
+        }
+    };
+    let counted = |expected: f64| {
+        wait_until(&format!("{expected} are counted"), SOON, || {
+            let value = daemon.metric("sozu_cluster_requests_total", &[("cluster", "a")]);
+            if value == Some(expected) {
+                Ok(())
+            } else {
+                Err(format!("{value:?}"))
+            }
+        });
+        daemon.metrics().unwrap()
+    };
+    send();
+    let before = counted(30.0);
+    let pids = sozu.pids();
+    sozu.apply([RequestType::UpgradeMain(UpgradeMain {})])
+        .unwrap();
+    wait_until("a new main process", SOON, || sozu.pids().len() == 3);
+    for worker in 0..2 {
+        sozu.apply([RequestType::UpgradeWorker(worker)]).unwrap();
+    }
+    wait_until("everything is new", 2 * SOON, || {
+        let now = sozu.pids();
+        now.len() == 3 && now.iter().all(|pid| !pids.contains(pid))
+    });
+    send();
+    let after = counted(60.0);
+    none_fell(&before, &after);
 }
 
 /// What was done after the last scrape goes with the worker, and no more.
