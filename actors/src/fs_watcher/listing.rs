@@ -2,13 +2,19 @@
 
 use std::{
     ffi::OsStr,
-    fs,
+    fs::{self, Metadata},
     io::ErrorKind,
     os::unix::{ffi::OsStrExt, fs::MetadataExt},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use nix::errno::Errno;
+
+/// Readings of a directory that changes meanwhile.
+const TRIES: usize = 5;
+/// A change that is older than this has a time of its own.
+const YOUNG: Duration = Duration::from_secs(2);
 
 /// What is in a directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,27 +78,49 @@ impl ListError {
 /// Every file of the directory that is meant for us. One error, and nothing counts.
 pub(super) fn list(directory: &Path) -> Result<Names, ListError> {
     let list_error = |error: std::io::Error| ListError::of(directory, error);
-    let place = || {
-        let metadata = fs::metadata(directory).map_err(list_error)?;
-        Ok((metadata.dev(), metadata.ino()))
-    };
-    let before = place()?;
+    for _ in 0..TRIES {
+        let before = fs::metadata(directory).map_err(list_error)?;
+        let paths = paths_in(directory).map_err(list_error)?;
+        // A file that is renamed while the directory is read may be missed under both its names. The directory's time
+        // tells, unless it was turned just before: then only a second look does.
+        let is_settled = !is_young(&before) || paths_in(directory).map_err(list_error)? == paths;
+        let after = fs::metadata(directory).map_err(list_error)?;
+        if is_settled && state(&after) == state(&before) {
+            let device = before.dev();
+            return Ok(Names { device, paths });
+        }
+    }
+    Err(ListError::Restless(directory.to_path_buf()))
+}
+
+/// Which directory it is (something may be mounted over it), and when it was changed.
+fn state(directory: &Metadata) -> [i128; 4] {
+    [
+        directory.dev().into(),
+        directory.ino().into(),
+        directory.mtime().into(),
+        directory.mtime_nsec().into(),
+    ]
+}
+
+/// Whether it was changed so lately that another change may bear the same time: file systems count in
+/// ticks of some milliseconds, older ones in seconds.
+fn is_young(directory: &Metadata) -> bool {
+    let changed = directory.modified().ok();
+    let age = changed.and_then(|changed| changed.elapsed().ok());
+    age.is_none_or(|age| age < YOUNG)
+}
+
+fn paths_in(directory: &Path) -> std::io::Result<Vec<PathBuf>> {
     let mut paths = Vec::new();
-    for entry in fs::read_dir(directory).map_err(list_error)? {
-        let entry = entry.map_err(list_error)?;
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
         if meant_for_us(&entry.file_name()) {
             paths.push(entry.path());
         }
     }
-    // Mounted over or replaced meanwhile: nobody knows which of the two was listed.
-    if place()? != before {
-        return Err(ListError::Restless(directory.to_path_buf()));
-    }
     paths.sort_unstable();
-    Ok(Names {
-        device: before.0,
-        paths,
-    })
+    Ok(paths)
 }
 
 /// `*.toml` and `*.json`; never hidden files nor what editors leave beside a file they write.
@@ -105,6 +133,35 @@ fn meant_for_us(name: &OsStr) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_that_is_renamed_meanwhile_is_never_missed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: String| dir.path().join(name);
+        for n in 0..1_000 {
+            fs::write(path(format!("{n}.toml")), "").unwrap();
+        }
+        let done = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|threads| {
+            threads.spawn(|| {
+                while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                    fs::rename(path("7.toml".to_owned()), path("x.toml".to_owned())).unwrap();
+                    fs::rename(path("x.toml".to_owned()), path("7.toml".to_owned())).unwrap();
+                    std::thread::sleep(Duration::from_micros(300));
+                }
+            });
+            let mut missed = 0;
+            for _ in 0..500 {
+                match list(dir.path()) {
+                    // Twice, where it was seen under both names: the one that is gone tells when it is opened.
+                    Ok(names) => missed += usize::from(names.paths.len() < 1_000),
+                    Err(error) => assert!(matches!(error, ListError::Restless(_)), "{error}"),
+                }
+            }
+            done.store(true, std::sync::atomic::Ordering::Relaxed);
+            assert_eq!(missed, 0);
+        });
+    }
 
     #[test]
     fn only_routes_files_are_listed_in_path_order() {
