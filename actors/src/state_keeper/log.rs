@@ -172,6 +172,8 @@ pub struct Tail {
     folds: u64,
     /// The last fold that touched a key.
     last: HashMap<Key, u64>,
+    /// The last fold that changed what stands under a key.
+    last_change: HashMap<Key, u64>,
     /// What Sōzu refused, by sequence number with the reason, as long as it is in the tail: folding
     /// it again brings nothing else.
     refused: HashMap<u64, String>,
@@ -275,17 +277,27 @@ impl Tail {
         if matches!(folded.provisional, Provisional::Final(Verdict::Refused(_))) {
             return;
         }
+        let changes_nothing = matches!(
+            folded.provisional,
+            Provisional::Final(Verdict::Duplicate | Verdict::Absent)
+        );
         for key in &folded.keys {
             self.last.insert(key.clone(), folded.nth);
+            if !changes_nothing {
+                self.last_change.insert(key.clone(), folded.nth);
+            }
         }
     }
 
-    /// Whether later entries touch every key of this one.
+    /// Whether later entries change every key of this one; of one that waits, whether they touch it.
     pub fn is_overtaken(&self, folded: &Folded) -> bool {
-        folded
-            .keys
-            .iter()
-            .all(|key| self.last.get(key) > Some(&folded.nth))
+        let last = if folded.is_parked() {
+            &self.last
+        } else {
+            &self.last_change
+        };
+        let mut keys = folded.keys.iter();
+        keys.all(|key| last.get(key) > Some(&folded.nth))
     }
 
     /// What waits for a cluster ends with an order to remove the cluster.
@@ -368,6 +380,7 @@ impl Tail {
         let again: Vec<Folded> = self.entries.drain(first..).collect();
         self.parked -= again.iter().filter(|folded| folded.is_parked()).count();
         self.last.clear();
+        self.last_change.clear();
         let before = std::mem::take(&mut self.entries);
         for folded in &before {
             self.remember(folded);
@@ -468,8 +481,10 @@ impl Tail {
             self.parked -= usize::from(folded.is_parked());
             self.refused.remove(&folded.entry.seq);
             for key in &folded.keys {
-                if self.last.get(key) == Some(&folded.nth) {
-                    self.last.remove(key);
+                for last in [&mut self.last, &mut self.last_change] {
+                    if last.get(key) == Some(&folded.nth) {
+                        last.remove(key);
+                    }
                 }
             }
         }
