@@ -53,6 +53,7 @@ pub use backoff::Backoff;
 pub use children::Children;
 pub use decide::Limits;
 pub use health::{Component, Health, Reason, State};
+pub use points::may_end_at;
 pub use reference::{AskError, Ref};
 pub use report::Reporter;
 pub use spec::Spec;

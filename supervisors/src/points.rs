@@ -46,3 +46,14 @@ impl Points {
     #[expect(clippy::unused_self, reason = "as with the feature")]
     fn point(self, _: &str) {}
 }
+
+/// A point between two steps of a component. Where `$FAILPOINTS` says `return` the process ends there and then, as by `kill -9`.
+#[cfg(feature = "failpoints")]
+pub fn may_end_at(point: &str) {
+    fail::fail_point!(point, |_| std::process::abort());
+}
+
+/// As with the feature `failpoints`, which no release has: nothing.
+#[cfg(not(feature = "failpoints"))]
+#[inline]
+pub fn may_end_at(_: &str) {}

@@ -11,7 +11,7 @@ use actix::{
     Actor, ActorFutureExt, AsyncContext, Context, Handler, ResponseFuture, SpawnHandle, WrapFuture,
 };
 use sozu_socket::{Print, Sozu};
-use supervisors::{Ref, Reporter};
+use supervisors::{Ref, Reporter, may_end_at};
 use tokio::sync::{oneshot, watch};
 
 use super::{
@@ -35,6 +35,8 @@ const FLOOD: usize = 1000;
 const BETWEEN_REPORTS: Duration = Duration::from_secs(1);
 /// How long a database that cannot be opened is left before the next try.
 const OPEN_AGAIN: Duration = Duration::from_secs(1);
+/// Before each effect and after each, for tests that kill the daemon between two of them.
+const STEP: &str = "state_keeper::step";
 
 /// Who waits for an answer.
 enum Reply {
@@ -170,6 +172,7 @@ impl StateKeeper {
     }
 
     fn carry_out(&mut self, effect: Effect, context: &mut Context<Self>) {
+        may_end_at(STEP);
         match effect {
             Effect::Append {
                 entries,
@@ -270,6 +273,7 @@ impl StateKeeper {
         F: Future + 'static,
     {
         let then = future.into_actor(self).map(|output, keeper, context| {
+            may_end_at(STEP);
             let event = event(output, keeper);
             keeper.on(event, context);
         });
