@@ -171,6 +171,7 @@ fn keeper(config: &Config, state_directory: Arc<StateDirectory>) -> state_keeper
             journal_keep: config.journal.keep,
             journal_rows: config.journal.max_rows,
             dead_letter_rows: config.dead_letters.max_rows,
+            dead_letter_bytes: config.dead_letters.max_bytes.0,
         },
         settings: Settings {
             bounds: Bounds {

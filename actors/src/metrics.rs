@@ -169,6 +169,11 @@ pub const CHANGE_APPLY_DURATION: Metric = Metric::histogram(
     SHORT,
     "Time from taking a change to Sōzu's OK.",
 );
+/// Without labels.
+pub const DEAD_LETTERS_DROPPED: Metric = Metric::counter(
+    "sozu_manager_dead_letters_dropped_total",
+    "Refused changes that were dropped since there were too many of them.",
+);
 /// `{outcome}`: `replaced`, `failed`, `unknown`.
 pub const WORKER_UPGRADES: Metric = Metric::counter(
     "sozu_manager_worker_upgrades_total",
@@ -240,11 +245,12 @@ pub const PROCESS_START: Metric = Metric::gauge(
 );
 
 /// What the exporter renders.
-pub const RECORDED: [Metric; 7] = [
+pub const RECORDED: [Metric; 8] = [
     SOZU_REQUESTS,
     SCRAPE_DURATION,
     CHANGES,
     CHANGE_APPLY_DURATION,
+    DEAD_LETTERS_DROPPED,
     WORKER_UPGRADES,
     RESTORATIONS,
     RESTORATION_DURATION,
@@ -315,6 +321,11 @@ pub fn change_applied(source: &SourceName, took: Duration) {
         .record(took);
 }
 
+/// So many refused changes were dropped.
+pub fn dead_letters_dropped(count: usize) {
+    ::metrics::counter!(DEAD_LETTERS_DROPPED.name).increment(count as u64);
+}
+
 /// A worker that differed from its main process was replaced, or not.
 pub fn worker_upgrade(outcome: &'static str) {
     ::metrics::counter!(WORKER_UPGRADES.name, "outcome" => outcome).increment(1);
@@ -377,6 +388,7 @@ mod tests {
             change(&source, "applied");
             change(&source, "applied");
             change_applied(&source, Duration::from_millis(20));
+            dead_letters_dropped(3);
             worker_upgrade("replaced");
             restoration("new_life", Duration::from_secs(700));
         });

@@ -55,10 +55,7 @@ pub struct Loaded {
 }
 
 /// Keys of the interface that this version reads and does not act on yet.
-const IDLE: [&[&str]; 2] = [
-    &["dead_letters", "max_bytes"],
-    &["dead_letters", "when_full"],
-];
+const IDLE: [&[&str]; 1] = [&["dead_letters", "when_full"]];
 
 impl Loaded {
     /// What somebody set and this version does not act on yet: nothing is ignored in silence.

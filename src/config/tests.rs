@@ -375,16 +375,20 @@ fn a_file_that_is_not_utf_8_has_a_place() {
 
 #[test]
 fn a_setting_without_effect_is_told_and_a_default_is_not() {
-    let text = "[metrics]\ndetail = \"cluster\"\n[dead_letters]\nwhen_full = \"stop\"\n";
-    let variables = environment(&[("SOZU_MANAGER__DEAD_LETTERS__MAX_BYTES", "7")]);
-    let loaded = parse("f.toml", text.as_bytes(), &variables).unwrap();
-    let told: Vec<String> = loaded.idle().iter().map(Problem::to_string).collect();
-    let no = "this version does not act on it yet; it has no effect";
+    let told = |text: &str, variables: &[(&str, &str)]| {
+        let variables = environment(variables);
+        let loaded = parse("f.toml", text.as_bytes(), &variables).unwrap();
+        let told = loaded.idle();
+        told.iter().map(Problem::to_string).collect::<Vec<_>>()
+    };
+    let what = "[dead_letters] when_full: this version does not act on it yet; it has no effect";
+    let default = "[log]\n[dead_letters]\nwhen_full = \"drop_oldest\"\n";
+    assert_eq!(told(default, &[]), Vec::<String>::new());
+    let set = "[log]\n[dead_letters]\nwhen_full = \"stop\"\n";
+    assert_eq!(told(set, &[]), [format!("f.toml:3:13: {what}")]);
+    let variable = "SOZU_MANAGER__DEAD_LETTERS__WHEN_FULL";
     assert_eq!(
-        told,
-        [
-            format!("$SOZU_MANAGER__DEAD_LETTERS__MAX_BYTES: [dead_letters] max_bytes: {no}"),
-            format!("f.toml:4:13: [dead_letters] when_full: {no}"),
-        ]
+        told("", &[(variable, "stop")]),
+        [format!("${variable}: {what}")]
     );
 }

@@ -192,6 +192,7 @@ impl Host {
                 journal_keep: Duration::from_hours(1),
                 journal_rows: 1_000_000,
                 dead_letter_rows: 100_000,
+                dead_letter_bytes: 1_000_000_000,
             },
             settings: self.settings.clone(),
         };

@@ -38,7 +38,10 @@ use super::{
     gate::Pause,
     log::Entry,
 };
-use crate::messages::{Position, SourceName};
+use crate::{
+    messages::{Position, SourceName},
+    metrics,
+};
 
 /// What a source removed is remembered this long.
 const ABSENT_FOR: Duration = Duration::from_hours(720);
@@ -54,6 +57,8 @@ pub struct Limits {
     pub journal_rows: u64,
     /// At most so many refused changes.
     pub dead_letter_rows: u64,
+    /// And at most so many bytes of them.
+    pub dead_letter_bytes: u64,
 }
 
 /// The open database. Blocks: use it through [`Writer`], or where blocking is fine.
@@ -306,12 +311,21 @@ impl Store {
              (SELECT max(seq) FROM journal) + 1))",
             params![before(self.limits.journal_keep), self.limits.journal_rows],
         )?;
-        transaction.execute(
-            "DELETE FROM journal WHERE seq IN (SELECT seq FROM journal WHERE verdict = 'refused'
-             ORDER BY seq DESC LIMIT -1 OFFSET ?1)",
-            [self.limits.dead_letter_rows],
+        let dropped = transaction.execute(
+            "DELETE FROM journal WHERE seq IN (SELECT seq FROM (SELECT seq, row_number() OVER newest AS nth,
+             sum(length(request) + coalesce(length(original), 0)) OVER newest AS bytes
+             FROM journal WHERE verdict = 'refused' WINDOW newest AS (ORDER BY seq DESC))
+             WHERE nth > ?1 OR bytes > ?2)",
+            [self.limits.dead_letter_rows, self.limits.dead_letter_bytes],
         )?;
         transaction.commit()?;
+        if dropped > 0 {
+            metrics::dead_letters_dropped(dropped);
+            tracing::warn!(
+                dropped,
+                "The oldest dead letters were dropped: there are more than `[dead_letters]` lets be kept."
+            );
+        }
         Ok(())
     }
 

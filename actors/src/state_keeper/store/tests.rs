@@ -15,6 +15,7 @@ pub(super) const LIMITS: Limits = Limits {
     journal_keep: Duration::from_hours(24),
     journal_rows: 100,
     dead_letter_rows: 2,
+    dead_letter_bytes: 1_000,
 };
 
 pub(super) fn source() -> SourceName {
@@ -215,6 +216,32 @@ fn what_has_expired_goes_and_what_is_not_final_stays() {
     assert_eq!(left, [3, 4, 5], "two refused ones and the open one");
     let loaded = store.load(later).unwrap();
     assert_eq!(loaded.last_seq, 6, "numbers are never used again");
+}
+
+#[test]
+fn dead_letters_beyond_their_bytes_go_the_eldest_first() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut store = open(&directory);
+    let refused = |seq, bytes: usize| Entry {
+        original: Some(vec![0; bytes].into()),
+        ..entry(seq, Admission::Refused("no".to_owned()))
+    };
+    // The limit is 1,000 bytes, or two of them.
+    let entries = [refused(1, 100), refused(2, 900), refused(3, 500)];
+    store.append(&entries, &source(), Mark::Device(7)).unwrap();
+    let verdicts = (1..=3).map(|seq| verdict(seq, Verdict::Refused("no".to_owned())));
+    let accepted = Acceptance {
+        verdicts: verdicts.collect(),
+        ..Acceptance::default()
+    };
+    store.accept(&accepted, now()).unwrap();
+    store.prune(now()).unwrap();
+    let left = "SELECT group_concat(seq) FROM journal";
+    let left: String = store
+        .connection
+        .query_row(left, [], |row| row.get(0))
+        .unwrap();
+    assert_eq!(left, "3");
 }
 
 #[test]
