@@ -42,8 +42,8 @@ fn main() {
     let count = std::env::var("CERTIFICATES").map_or(10_000, |text| text.parse().unwrap());
     println!("{count} ECDSA certificates in one flat directory; two workers");
     let authority = Authority::new().unwrap();
-    let base = tempfile::tempdir().unwrap();
-    let directory = base.path().join("certificates");
+    let home = tempfile::tempdir().unwrap();
+    let directory = home.path().join("certificates");
     let all: Vec<Issued> = (0..count)
         .map(|n| {
             let issued = authority.issue(&[&name(n)]).unwrap();

@@ -219,7 +219,9 @@ fn each_check_of_doctor_is_explained() {
         .map(|(check, _)| check)
         .collect();
     let mut checks = 0;
-    for source in files("src/doctor") {
+    let mut sources = files("src/doctor");
+    sources.retain(|path| !path.ends_with("tests.rs"));
+    for source in sources {
         let text = read(&source);
         let named = text.split("const ").skip(1).filter_map(|constant| {
             let (_, value) = constant.split_once(": &str = \"")?;
