@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# Brings the real peers within reach: .peers/bin/sozu, .peers/bin/prometheus and others. What is there already is used again.
+# Brings the real peers within reach: .peers/bin/sozu, .peers/pulsar/bin/pulsar and others. What is there already is used again.
 # With --quiet it says only what it does.
 # shellcheck source=scripts/lib.sh
 . "$(dirname "$0")/lib.sh"
 
 SOZU_VERSION=2.3.3
+PULSAR_VERSION=4.0.8
 
 # Debian's Prometheus and promtool, unpacked and not installed: the package would start a server.
 prometheus() {
@@ -89,12 +90,65 @@ systemd_analyze() {
   ) || warn "no systemd-analyze: 'apt-get install systemd' failed; without it the shipped unit is not judged"
 }
 
+# A Java to run it and Maven to fetch it; Debian's, where they are missing.
+java_and_maven() {
+  local missing=()
+  command -v java >/dev/null || missing+=(default-jre-headless)
+  [ -x ".peers/pulsar-$PULSAR_VERSION/bin/pulsar" ] || command -v mvn >/dev/null || missing+=(maven)
+  [ "${#missing[@]}" = 0 ] && return
+  if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
+    warn "no Pulsar: it needs ${missing[*]}; install them with: sudo apt-get install -y --no-install-recommends ${missing[*]}"
+    return 1
+  fi
+  (
+    exec 9>/run/lock/sozu-manager-apt.lock
+    flock 9
+    say "installing Debian packages: ${missing[*]} (for Pulsar)"
+    export DEBIAN_FRONTEND=noninteractive
+    apt-get -q update
+    apt-get -qy -o DPkg::Lock::Timeout=300 install --no-install-recommends "${missing[@]}"
+  ) || {
+    warn "no Pulsar: 'apt-get install ${missing[*]}' failed"
+    return 1
+  }
+}
+
+# The broker's distribution from Maven Central, unpacked: 250 MB.
+pulsar() {
+  local name="pulsar-$PULSAR_VERSION"
+  java_and_maven || return 0
+  (
+    exec 9>".peers/.$name.lock"
+    flock 9
+    [ -x ".peers/$name/bin/pulsar" ] && exit 0
+    say "fetching Pulsar $PULSAR_VERSION from Maven Central (250 MB, once; it stays in $(peers_cache))"
+    fetched=$(mktemp -d "$(peers_cache)/.fetched.XXXXXX")
+    trap 'rm -rf "$fetched"' EXIT
+    mvn -B -q org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy \
+      "-Dartifact=org.apache.pulsar:pulsar-server-distribution:$PULSAR_VERSION:tar.gz:bin" \
+      "-DoutputDirectory=$fetched" >/dev/null || exit 1
+    mkdir "$fetched/unpacked"
+    tar -xzf "$fetched"/*.tar.gz -C "$fetched/unpacked" --strip-components=1 || exit 1
+    rm -rf ".peers/$name"
+    mv "$fetched/unpacked" ".peers/$name"
+  ) || {
+    warn "no Pulsar: it could not be fetched from Maven Central; without it the tests that ask it are skipped"
+    return
+  }
+  ln -sfn "$name" ".peers/.pulsar.$$"
+  mv -fT ".peers/.pulsar.$$" .peers/pulsar
+  # the other peers' way to be found; it finds its own home through links
+  ln -sfn "../pulsar/bin/pulsar" ".peers/bin/.pulsar.$$"
+  mv -fT ".peers/bin/.pulsar.$$" .peers/bin/pulsar
+}
+
 need_packages
 link_peers
 cargo_peer sozu "$SOZU_VERSION"
 prometheus
 openmetrics_reader
 systemd_analyze
+pulsar
 
 if [ "${1:-}" != --quiet ]; then
   for program in .peers/bin/*; do

@@ -56,5 +56,7 @@ suite_needs() {
   grep -qw 'peer("prometheus")' $files && say prometheus
   # shellcheck disable=SC2086
   grep -qw 'openmetrics-reader' $files && say openmetrics-reader
+  # shellcheck disable=SC2086
+  grep -qw 'mod pulsar' $files && say pulsar
   return 0
 }

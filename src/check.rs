@@ -16,7 +16,7 @@ pub fn problems(loaded: &Loaded) -> Vec<String> {
     let mut problems: Vec<String> = Vec::new();
     let config = &loaded.config;
     // Without a source neither of these two is used.
-    if !config.routes.is_empty() || !config.pki.is_empty() {
+    if config.sources() > 0 {
         let state = &["state_directory"][..];
         let exchange = &["sozu", "exchange_directory"][..];
         for (key, directory) in [

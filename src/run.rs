@@ -78,7 +78,7 @@ fn start(config: &Config) -> Result<Exit, StartError> {
     })?;
     info!(
         version = env!("CARGO_PKG_VERSION"),
-        sources = config.routes.len() + config.pki.len(),
+        sources = config.sources(),
         address = %listener.local_addr().unwrap_or(address),
         "The daemon starts."
     );

@@ -1,6 +1,10 @@
 //! The sources that the configuration asks for, one component each.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use actors::{
     fs_watcher::{
@@ -8,6 +12,8 @@ use actors::{
         pki::{self, Layout},
     },
     messages::SourceName,
+    pulsar_consumer::{self, Address, address},
+    state_keeper::policy::Policy,
 };
 use supervisors::{Children, Spec};
 
@@ -23,6 +29,8 @@ pub enum Source {
     Routes(fs_watcher::Config),
     /// `[pki.NAME]`
     Pki(fs_watcher::Config),
+    /// `[pulsar.NAME]`
+    Pulsar(pulsar_consumer::Config),
 }
 
 /// By the component's name, which is the table's and the source's: `routes.local`.
@@ -46,7 +54,16 @@ pub fn of(config: &Config) -> Sources {
         };
         (format!("pki.{name}"), Source::Pki(settings))
     });
-    routes.chain(pki).collect()
+    let pulsar = config.pulsar.iter().map(|(name, table)| {
+        let settings = pulsar_consumer::Config {
+            source: SourceName::new(name),
+            address: broker(table),
+            topic: table.topic.clone(),
+            subscription: table.subscription.clone(),
+        };
+        (format!("pulsar.{name}"), Source::Pulsar(settings))
+    });
+    routes.chain(pki).chain(pulsar).collect()
 }
 
 /// How a certificate directory is read.
@@ -73,6 +90,37 @@ pub fn reading(table: &tables::Pki) -> pki::Settings {
     }
 }
 
+/// What each bus may do.
+pub fn policies(config: &Config) -> HashMap<SourceName, Policy> {
+    let policy = |table: &tables::Pulsar| Policy {
+        verbs: table.verbs.clone(),
+        allow_hostnames: table.allow_hostnames.clone(),
+        allow_backends: table.allow_backends.clone(),
+        max_objects: table.max_objects,
+    };
+    let buses = config.pulsar.iter();
+    buses
+        .map(|(name, table)| (SourceName::new(name), policy(table)))
+        .collect()
+}
+
+/// Where the broker of a topic is.
+pub fn broker(table: &tables::Pulsar) -> Address {
+    let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+    let file = |named: &Path| {
+        let is_set = !named.as_os_str().is_empty();
+        // Without credentials a bare name is no path at all: who reads it says that it is not there.
+        is_set.then(|| {
+            address::secret_file(named, credentials.as_deref()).unwrap_or_else(|| named.to_owned())
+        })
+    };
+    Address {
+        url: table.url.clone(),
+        token_file: file(&table.token_file),
+        ca_file: file(&table.ca_file),
+    }
+}
+
 /// What a source is given.
 pub type Deps = fs_watcher::Deps;
 
@@ -81,7 +129,13 @@ impl Source {
     pub fn name(&self) -> &SourceName {
         match self {
             Self::Routes(settings) | Self::Pki(settings) => &settings.source,
+            Self::Pulsar(settings) => &settings.source,
         }
+    }
+
+    /// Whether it sends orders, and declares no whole set.
+    pub fn is_bus(&self) -> bool {
+        matches!(self, Self::Pulsar(_))
     }
 
     /// Starts its component among these.
@@ -93,6 +147,14 @@ impl Source {
             }
             Self::Pki(settings) => {
                 children.start(spec("pki_watcher"), settings.build(deps.clone()));
+            }
+            Self::Pulsar(settings) => {
+                // A flood is taken apart and decoded there.
+                let spec = spec("pulsar_consumer").own_thread();
+                children.start(
+                    spec,
+                    settings.build(deps.keeper.clone(), deps.report.clone()),
+                );
             }
         }
     }

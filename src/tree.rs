@@ -1,6 +1,6 @@
 //! The tree of components, one line per child, and how the configuration becomes their settings.
 
-use std::{collections::HashMap, net::TcpListener, sync::Arc};
+use std::{net::TcpListener, sync::Arc};
 
 use actors::{
     admin_server,
@@ -186,10 +186,11 @@ fn keeper(config: &Config, state_directory: Arc<StateDirectory>) -> state_keeper
             upgrade_workers: config.reconcile.upgrade_workers,
             worker_timeout: config.sozu.worker_timeout,
             max_request_bytes: config.sozu.max_request_bytes,
-            // A bus and what it may do come with the first kind of bus.
-            policies: HashMap::new(),
+            policies: sources::policies(config),
+            // A bus is not waited for: an absent broker holds up nothing else.
             sources: sources::of(config)
                 .values()
+                .filter(|source| !source.is_bus())
                 .map(Source::name)
                 .cloned()
                 .collect(),

@@ -8,7 +8,7 @@ use sozu_manager::{
     cli::DEFAULT_CONFIG,
     config::{
         self, Config, Environment, Loaded, Problem,
-        tables::{Layout, Mode, Pki, Routes},
+        tables::{Layout, Mode, Pki, Pulsar, Routes},
     },
 };
 use toml::Table;
@@ -82,6 +82,9 @@ fn each_key_of_the_default_shows_its_default() {
         ..Pki::default()
     };
     assert_eq!(config.pki.remove("public"), Some(example));
+    let example = config.pulsar.remove("platform").unwrap();
+    assert_eq!(example.subscription, Pulsar::default().subscription);
+    assert_eq!(example.verbs, Pulsar::default().verbs);
     assert_eq!(config, Config::default());
 }
 
@@ -97,6 +100,10 @@ fn the_default_names_every_key() {
         keys
     }
     let mut shown: Table = toml::from_str(&uncommented()).unwrap();
+    let of_pulsar = |table: &Table| table["pulsar"]["platform"].as_table().unwrap().clone();
+    let pulsar = of_pulsar(&shown);
+    let all = Table::try_from(Pulsar::default()).unwrap();
+    assert_eq!(keys(&pulsar, ""), keys(&all, ""));
     shown.remove("routes");
     let pki: Table = shown.remove("pki").unwrap().try_into().unwrap();
     let every = Table::try_from(Pki::default()).unwrap();
@@ -104,6 +111,7 @@ fn the_default_names_every_key() {
         keys(pki["public"].as_table().unwrap(), ""),
         keys(&every, "")
     );
+    shown.remove("pulsar");
     let all = Table::try_from(Config::default()).unwrap();
     assert_eq!(keys(&shown, ""), keys(&all, ""));
 }
@@ -125,6 +133,15 @@ fn the_exporter_has_no_source() {
     let config = read("exporter-only.toml");
     let address: SocketAddr = "0.0.0.0:7380".parse().unwrap();
     assert_eq!((config.routes.len(), config.http.address), (0, address));
+}
+
+#[test]
+fn a_topic_may_be_the_only_source() {
+    let config = read("pulsar.toml");
+    assert_eq!((config.routes.len(), config.pulsar.len()), (0, 1));
+    let platform = &config.pulsar["platform"];
+    assert!(platform.url.starts_with("pulsar+ssl://"));
+    assert!(!platform.allow_hostnames.is_empty() && !platform.allow_backends.is_empty());
 }
 
 #[test]

@@ -6,5 +6,6 @@ pub mod http_server;
 pub mod messages;
 pub mod metrics;
 pub mod metrics_scraper;
+pub mod pulsar_consumer;
 pub mod socket_pool;
 pub mod state_keeper;

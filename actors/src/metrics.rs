@@ -9,7 +9,8 @@ mod registry;
 pub(crate) mod text;
 
 use std::{
-    sync::OnceLock,
+    collections::BTreeMap,
+    sync::{Mutex, OnceLock, PoisonError},
     time::{Duration, SystemTime},
 };
 
@@ -179,6 +180,27 @@ pub const WORKER_UPGRADES: Metric = Metric::counter(
     "sozu_manager_worker_upgrades_total",
     "Workers of Sōzu that differed from its main process and were to be replaced.",
 );
+/// `{source}`.
+pub const PUBLISH_TO_LIVE: Metric = Metric::histogram(
+    "sozu_manager_publish_to_live_seconds",
+    SHORT,
+    "Time from a message's publication, by its producer's clock, to its verdict on disk, once the topic is caught up with.",
+);
+/// `{source}`.
+pub const SOURCE_CAUGHT_UP: Metric = Metric::gauge(
+    "sozu_manager_source_caught_up",
+    "1 if the bus has come as far as its topic went when it was last subscribed, else 0.",
+);
+/// `{source}`.
+pub const SOURCE_BACKLOG: Metric = Metric::gauge(
+    "sozu_manager_source_backlog_messages",
+    "About how many messages of the topic are not acknowledged, as last told by the broker, which counts batches.",
+);
+/// `{source}`.
+pub const PARKED_CHANGES: Metric = Metric::gauge(
+    "sozu_manager_parked_changes",
+    "Backends of the source that wait for their cluster.",
+);
 /// `{cause}`.
 pub const RESTORATIONS: Metric = Metric::counter(
     "sozu_manager_restorations_total",
@@ -252,6 +274,7 @@ pub const RECORDED: [Metric; 8] = [
     CHANGE_APPLY_DURATION,
     DEAD_LETTERS_DROPPED,
     WORKER_UPGRADES,
+    PUBLISH_TO_LIVE,
     RESTORATIONS,
     RESTORATION_DURATION,
 ];
@@ -307,12 +330,38 @@ pub fn change(source: &SourceName, verdict: &'static str) {
     .increment(1);
 }
 
-/// Changes of a bus came again and were skipped by their position.
-pub fn redelivered(source: &SourceName, count: usize) {
+/// Changes of a bus that are in no journal: they came again and are known by their position, or they are empty.
+pub fn changes(source: &SourceName, verdict: &'static str, count: usize) {
     ::metrics::counter!(
-        CHANGES.name, "source" => source.as_str().to_owned(), "verdict" => "duplicate"
+        CHANGES.name, "source" => source.as_str().to_owned(), "verdict" => verdict
     )
     .increment(count as u64);
+}
+
+/// A message of a bus was settled so long after it was published.
+pub fn published_to_live(source: &SourceName, took: Duration) {
+    ::metrics::histogram!(PUBLISH_TO_LIVE.name, "source" => source.as_str().to_owned())
+        .record(took);
+}
+
+/// So many messages wait at the broker, by source.
+static BACKLOGS: Mutex<BTreeMap<SourceName, u64>> = Mutex::new(BTreeMap::new());
+
+/// About so many messages of a bus's topic wait at the broker; nothing: it is not known.
+pub fn set_backlog(source: &SourceName, messages: Option<u64>) {
+    let mut backlogs = BACKLOGS.lock().unwrap_or_else(PoisonError::into_inner);
+    match messages {
+        Some(messages) => backlogs.insert(source.clone(), messages),
+        None => backlogs.remove(source),
+    };
+}
+
+/// What [`set_backlog`] was last told of each source.
+pub fn backlogs() -> BTreeMap<SourceName, u64> {
+    BACKLOGS
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .clone()
 }
 
 /// Sōzu said OK to a change of a source, so long after it was taken.
@@ -390,6 +439,7 @@ mod tests {
             change_applied(&source, Duration::from_millis(20));
             dead_letters_dropped(3);
             worker_upgrade("replaced");
+            published_to_live(&source, Duration::from_millis(20));
             restoration("new_life", Duration::from_secs(700));
         });
         let text = written(&registry, |_| true);

@@ -2,9 +2,9 @@
 
 use std::{fmt::Display, path::Path, time::Duration};
 
-use actors::fs_watcher::pki;
+use actors::{fs_watcher::pki, state_keeper::policy};
 
-use super::tables::{Config, Pki};
+use super::tables::{Config, Pki, Pulsar};
 
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_hours(1);
@@ -80,6 +80,15 @@ pub(super) fn broken(config: &Config) -> Vec<(Vec<String>, String)> {
         if config.routes.contains_key(name) {
             let what = format!("[routes.{name}] has this name already; give each source its own");
             broken.0.push((vec!["pki".to_owned(), name.clone()], what));
+        }
+    }
+    for (name, pulsar) in &config.pulsar {
+        broken.pulsar(name, pulsar);
+        if config.routes.contains_key(name) {
+            let what = format!("there is a [routes.{name}] too; give one of the two another name");
+            broken
+                .0
+                .push((vec!["pulsar".to_owned(), name.clone()], what));
         }
     }
     broken.0
@@ -159,6 +168,63 @@ impl Broken {
         }
     }
 
+    fn pulsar(&mut self, name: &str, pulsar: &Pulsar) {
+        let key = |key: &str| format!("pulsar.{name}.{key}");
+        let host = pulsar
+            .url
+            .strip_prefix("pulsar://")
+            .or_else(|| pulsar.url.strip_prefix("pulsar+ssl://"));
+        if host.is_none_or(|host| host.is_empty() || host.starts_with([':', '/'])) {
+            // The value may hold a secret and is not shown.
+            self.add(
+                &key("url"),
+                "it is no broker's URL; write it like \"pulsar+ssl://pulsar.example:6651\"",
+            );
+        }
+        for (of, topic) in [
+            ("topic", &pulsar.topic),
+            ("dead_letter_topic", &pulsar.dead_letter_topic),
+        ] {
+            if !is_topic(topic) && (of == "topic" || !topic.is_empty()) {
+                let what = format!(
+                    "{topic:?} is no topic; write it like \"persistent://public/default/sozu\""
+                );
+                self.add(&key(of), &what);
+            }
+        }
+        if pulsar.topic == pulsar.dead_letter_topic && !pulsar.topic.is_empty() {
+            let what = "it is the topic that is read; name another one";
+            self.add(&key("dead_letter_topic"), what);
+        }
+        if pulsar.subscription.is_empty() || pulsar.subscription.contains('/') {
+            let what = "it is no name of a subscription; write it like \"sozu-manager-{instance}\"";
+            self.add(&key("subscription"), what);
+        }
+        for file in [&pulsar.token_file, &pulsar.ca_file] {
+            let is_name = file.components().count() == 1;
+            if !file.as_os_str().is_empty() && !file.is_absolute() && !is_name {
+                let of = if file == &pulsar.token_file {
+                    "token_file"
+                } else {
+                    "ca_file"
+                };
+                let what = format!(
+                    "{} is relative; write the whole path, from /, or the bare name of a systemd credential",
+                    file.display()
+                );
+                self.add(&key(of), &what);
+            }
+        }
+        for verb in &pulsar.verbs {
+            if !policy::is_verb(verb) {
+                let what = format!(
+                    "{verb:?} is no verb that a source may send; write \"routing\", \"certificates\", or a verb such as \"add_backend\""
+                );
+                self.add(&key("verbs"), &what);
+            }
+        }
+    }
+
     fn instance(&mut self, name: &str) {
         let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
         if name.len() > 64 || !name.chars().all(plain) {
@@ -167,4 +233,13 @@ impl Broken {
             self.add("instance", &what);
         }
     }
+}
+
+/// `persistent://TENANT/NAMESPACE/TOPIC`.
+fn is_topic(name: &str) -> bool {
+    let Some(rest) = name.strip_prefix("persistent://") else {
+        return false;
+    };
+    let parts: Vec<&str> = rest.split('/').collect();
+    parts.len() == 3 && parts.iter().all(|part| !part.is_empty())
 }

@@ -4,12 +4,12 @@
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
-use super::tables::{Config, Pki, Routes};
+use super::tables::{Config, Pki, Pulsar, Routes};
 
 /// Tables that hold one table per named source.
-const NAMED: [&str; 2] = ["routes", "pki"];
+const NAMED: [&str; 3] = ["routes", "pki", "pulsar"];
 /// Tables of sources that a later version brings.
-const LATER: [&str; 2] = ["pulsar", "amqp"];
+const LATER: [&str; 1] = ["amqp"];
 /// From this likeness on (Jaro-Winkler, 0 to 1) a key is taken for a misspelt one.
 const LIKE: f64 = 0.8;
 
@@ -27,6 +27,7 @@ pub(super) struct Schema {
     top: Table,
     routes: Table,
     pki: Table,
+    pulsar: Table,
 }
 
 impl Schema {
@@ -45,6 +46,17 @@ impl Schema {
             top: table_of(&Config::default()),
             routes: table_of(&routes),
             pki: table_of(&pki),
+            pulsar: table_of(&Pulsar::example()),
+        }
+    }
+
+    /// The keys of one source of the kind that the table is for.
+    fn of_source(&self, table: &str) -> Option<&Table> {
+        match table {
+            "routes" => Some(&self.routes),
+            "pki" => Some(&self.pki),
+            "pulsar" => Some(&self.pulsar),
+            _ => None,
         }
     }
 
@@ -57,9 +69,11 @@ impl Schema {
         }
         let mut table = &self.top;
         for (depth, key) in path.iter().enumerate() {
-            if depth == 1 && NAMED.contains(&path[0].as_str()) {
+            if depth == 1
+                && let Some(source) = self.of_source(&path[0])
+            {
                 source_name(key)?;
-                table = self.of_source(&path[0]);
+                table = source;
                 continue;
             }
             match table.get(key) {
@@ -97,17 +111,9 @@ impl Schema {
         typed.unwrap_or_else(|| Value::String(text.to_owned()))
     }
 
-    fn of_source(&self, kind: &str) -> &Table {
-        if kind == "pki" {
-            &self.pki
-        } else {
-            &self.routes
-        }
-    }
-
     fn shown(&self, path: &[String]) -> Option<&Value> {
         let table = match path {
-            [top, _, _] if NAMED.contains(&top.as_str()) => Some(self.of_source(top)),
+            [top, _, _] => self.of_source(top),
             [_] => Some(&self.top),
             [top, _] => self.top.get(top).and_then(Value::as_table),
             _ => None,
@@ -243,7 +249,8 @@ mod tests {
             "htp",
             "routes.A",
             "routes.a__b",
-            "pulsar",
+            "pulsar.a.b",
+            "amqp",
             "pki.a.b",
             "amqp.a",
         ] {

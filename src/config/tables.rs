@@ -3,11 +3,13 @@
 
 use std::{
     collections::BTreeMap,
+    fmt,
     net::{Ipv4Addr, SocketAddr},
     path::PathBuf,
     time::Duration,
 };
 
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use super::Size;
@@ -42,6 +44,8 @@ pub struct Config {
     pub routes: BTreeMap<String, Routes>,
     /// Directories of certificates, by the source's name.
     pub pki: BTreeMap<String, Pki>,
+    /// Topics of Apache Pulsar, by the source's name.
+    pub pulsar: BTreeMap<String, Pulsar>,
 }
 
 impl Default for Config {
@@ -60,7 +64,15 @@ impl Default for Config {
             dead_letters: DeadLetters::default(),
             routes: BTreeMap::new(),
             pki: BTreeMap::new(),
+            pulsar: BTreeMap::new(),
         }
+    }
+}
+
+impl Config {
+    /// How many sources there are.
+    pub fn sources(&self) -> usize {
+        self.routes.len() + self.pki.len() + self.pulsar.len()
     }
 }
 
@@ -262,6 +274,75 @@ pub enum Layout {
     Haproxy,
     /// Files of one name, with two endings.
     Flat,
+}
+
+/// `[pulsar.NAME]`
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Pulsar {
+    /// `pulsar://HOST:PORT`, or `pulsar+ssl://…`. It has no default.
+    pub url: String,
+    /// `persistent://TENANT/NAMESPACE/TOPIC`, without partitions. It has no default.
+    pub topic: String,
+    /// This host's own subscription; `{instance}` stands for what the host calls itself.
+    pub subscription: String,
+    /// Holds the token: an absolute path, or the bare name of a systemd credential. Empty: none is needed.
+    pub token_file: PathBuf,
+    /// Authorities (PEM) that are trusted beside the well-known ones. Empty: none.
+    pub ca_file: PathBuf,
+    /// What the source may send: `routing`, `certificates`, or a verb's own name.
+    pub verbs: Vec<String>,
+    /// Host names that it may route. Empty: any.
+    pub allow_hostnames: Vec<String>,
+    /// Networks in which its backends may be. Empty: anywhere.
+    pub allow_backends: Vec<IpNet>,
+    /// At most so many objects; 0: no limit.
+    pub max_objects: usize,
+    /// Where refused messages are sent on to. Empty: nowhere.
+    pub dead_letter_topic: String,
+}
+
+impl Default for Pulsar {
+    fn default() -> Self {
+        Self {
+            url: String::new(),
+            topic: String::new(),
+            subscription: "sozu-manager-{instance}".to_owned(),
+            token_file: PathBuf::new(),
+            ca_file: PathBuf::new(),
+            verbs: vec!["routing".to_owned()],
+            allow_hostnames: Vec::new(),
+            allow_backends: Vec::new(),
+            max_objects: 0,
+            dead_letter_topic: String::new(),
+        }
+    }
+}
+
+impl Pulsar {
+    /// Each key with a value that shows how it is written.
+    pub(super) fn example() -> Self {
+        Self {
+            url: "pulsar+ssl://pulsar.example:6651".to_owned(),
+            topic: "persistent://public/default/sozu".to_owned(),
+            token_file: "/etc/sozu-manager/pulsar.token".into(),
+            ca_file: "/etc/sozu-manager/pulsar-ca.pem".into(),
+            allow_hostnames: vec!["*.shop.example".to_owned()],
+            allow_backends: "10.0.0.0/8".parse().into_iter().collect(),
+            dead_letter_topic: "persistent://public/default/sozu-refused".to_owned(),
+            ..Self::default()
+        }
+    }
+}
+
+/// The URL may hold a secret.
+impl fmt::Debug for Pulsar {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pulsar")
+            .field("topic", &self.topic)
+            .field("subscription", &self.subscription)
+            .finish_non_exhaustive()
+    }
 }
 
 /// `[metrics]`

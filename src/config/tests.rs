@@ -156,8 +156,8 @@ const KEYS: &[Case] = &[
         "f.toml:3:1: there is no `extra` in [routes.a]; the keys are directory",
     ),
     (
-        "[pulsar.platform]\nurl = \"x\"\n",
-        "f.toml:1:2: this version does not know [pulsar.*] yet; remove the table, or install a version that has it",
+        "[pulsar.platform]\nulr = \"pulsar://a:1\"\n",
+        "f.toml:2:1: there is no `ulr` in [pulsar.platform]; did you mean `url`?",
     ),
     (
         "\n[amqp.a]\n",
@@ -244,6 +244,58 @@ const VALUES: &[Case] = &[
     ),
 ];
 
+/// A topic as a source, with one thing wrong; `[pulsar.a]` is line 1, `url` line 2, `topic` line 3.
+const BUSES: &[Case] = &[
+    (
+        "max_objects = -1\n",
+        "f.toml:4:15: [pulsar.a] max_objects: invalid value: integer `-1`, expected a number; write it like 0",
+    ),
+    (
+        "verbs = [\"hard_stop\"]\n",
+        "f.toml:4:9: [pulsar.a] verbs: \"hard_stop\" is no verb that a source may send; write \"routing\", \"certificates\", or a verb such as \"add_backend\"",
+    ),
+    (
+        "token_file = \"x/token\"\n",
+        "f.toml:4:14: [pulsar.a] token_file: x/token is relative; write the whole path, from /, or the bare name of a systemd credential",
+    ),
+    (
+        "dead_letter_topic = \"persistent://t/n/x\"\n",
+        "f.toml:4:21: [pulsar.a] dead_letter_topic: it is the topic that is read; name another one",
+    ),
+    (
+        "allow_backends = [\"10.0.0.0/99\"]\n",
+        "f.toml:4:18: [pulsar.a] allow_backends: invalid IP address syntax; write it like [\"10.0.0.0/8\"]",
+    ),
+    (
+        "[routes.a]\ndirectory = \"/a\"\n",
+        "f.toml:1:9: there is a [routes.a] too; give one of the two another name",
+    ),
+];
+
+#[test]
+fn each_problem_of_a_bus_has_its_place_and_its_remedy() {
+    let good = "[pulsar.a]\nurl = \"pulsar://a:1\"\ntopic = \"persistent://t/n/x\"\n";
+    assert_eq!(
+        config(good, &[]).pulsar["a"].subscription,
+        "sozu-manager-{instance}"
+    );
+    for (more, expected) in BUSES {
+        assert_eq!(
+            problems(&format!("{good}{more}"), &[]),
+            [*expected],
+            "{more}"
+        );
+    }
+    let told = problems("[pulsar.a]\nurl = \"https://user:secret@a\"\n", &[]);
+    assert_eq!(
+        told,
+        [
+            "f.toml:2:7: [pulsar.a] url: it is no broker's URL; write it like \"pulsar+ssl://pulsar.example:6651\"",
+            "f.toml:1:9: [pulsar.a] topic: \"\" is no topic; write it like \"persistent://public/default/sozu\"",
+        ]
+    );
+}
+
 #[test]
 fn each_problem_has_its_place_and_its_remedy() {
     let mut wrong = Vec::new();
@@ -315,9 +367,9 @@ fn each_variable_that_is_wrong_is_named() {
             "[http] address is a value, not a table; write it like \"127.0.0.1:7380\"",
         ),
         (
-            "SOZU_MANAGER__PULSAR__A__URL",
+            "SOZU_MANAGER__AMQP__A__URL",
             "x",
-            "this version does not know [pulsar.*] yet; remove the table, or install a version that has it",
+            "this version does not know [amqp.*] yet; remove the table, or install a version that has it",
         ),
         (
             "SOZU_MANAGER__HTTP__address",

@@ -42,7 +42,7 @@ struct Doctor<'a> {
 impl Doctor<'_> {
     /// Without a source there is nothing on disk and nothing to pass to Sōzu.
     fn has_sources(&self) -> bool {
-        !self.config.routes.is_empty() || !self.config.pki.is_empty()
+        self.config.sources() > 0
     }
 
     /// How Sōzu is reached, without the exchange directory.

@@ -30,6 +30,9 @@ use crate::{
     reference::Slot,
 };
 
+/// As the main thread's usual one, in bytes: what needs a thread of its own may be deep, most of all in a debug build.
+const STACK: usize = 8 << 20;
+
 /// An actor as a child.
 pub(crate) struct ActorChild<A: Actor, F> {
     pub(crate) spec: Spec,
@@ -89,7 +92,9 @@ where
         // blocking work that it left behind holds up nobody
         runtime.shutdown_background();
     };
-    let thread = thread::Builder::new().name(name.replace('\0', ""));
+    let thread = thread::Builder::new()
+        .name(name.replace('\0', ""))
+        .stack_size(STACK);
     if let Err(error) = thread.spawn(run) {
         // the obituary fell with the closure; this says why
         error!(component = name, %error, "The component's thread could not be started.");

@@ -11,10 +11,11 @@ use super::ready::Line;
 use crate::{
     messages::Scrape,
     metrics::{
-        BUILD_INFO, CLUSTERS_IN_OTHER, COMPONENT_RESTARTS, COMPONENT_STATE, DATABASE_SIZE,
+        self, BUILD_INFO, CLUSTERS_IN_OTHER, COMPONENT_RESTARTS, COMPONENT_STATE, DATABASE_SIZE,
         DRIFT_OBJECTS, FOREIGN_OBJECTS, HELD_REMOVALS, LAST_PROOF, Metric, OBJECTS,
-        ORPHANED_OBJECTS, READY, SCRAPE_COMPLETE, SERIES_LEFT_OUT, SOURCE_LAST_CHANGE, SOZU_UP,
-        SOZU_WORKERS, UNASKED_CLUSTERS, UNKNOWN_METRICS, UNSERVABLE_OBJECTS, seconds, text::Text,
+        ORPHANED_OBJECTS, PARKED_CHANGES, READY, SCRAPE_COMPLETE, SERIES_LEFT_OUT, SOURCE_BACKLOG,
+        SOURCE_CAUGHT_UP, SOURCE_LAST_CHANGE, SOZU_UP, SOZU_WORKERS, UNASKED_CLUSTERS,
+        UNKNOWN_METRICS, UNSERVABLE_OBJECTS, seconds, text::Text,
     },
     state_keeper::{
         key::Kind,
@@ -82,6 +83,7 @@ pub(super) fn of_the_keeper(text: &mut Text, report: &Report) {
         source.holds.iter().map(|hold| hold.objects).sum()
     });
 
+    of_buses(text, report);
     let mut family = text.family(&SOURCE_LAST_CHANGE);
     for (source, of_source) in &report.sources {
         if let Some(at) = of_source.last_change {
@@ -111,6 +113,32 @@ pub(super) fn of_the_keeper(text: &mut Text, report: &Report) {
     timestamp(text, &LAST_PROOF, report.last_proof);
     text.family(&DATABASE_SIZE)
         .sample(&[], report.database_bytes);
+}
+
+fn of_buses(text: &mut Text, report: &Report) {
+    let buses: Vec<_> = report
+        .sources
+        .iter()
+        .filter_map(|(source, of_source)| Some((source, of_source, of_source.caught_up?)))
+        .collect();
+    if buses.is_empty() {
+        return;
+    }
+    let mut family = text.family(&SOURCE_CAUGHT_UP);
+    for (source, _, caught_up) in &buses {
+        family.sample(&[("source", source.as_str())], u8::from(*caught_up));
+    }
+    let mut family = text.family(&PARKED_CHANGES);
+    for (source, of_source, _) in &buses {
+        family.sample(&[("source", source.as_str())], of_source.parked);
+    }
+    let backlogs = metrics::backlogs();
+    if !backlogs.is_empty() {
+        let mut family = text.family(&SOURCE_BACKLOG);
+        for (source, messages) in backlogs {
+            family.sample(&[("source", source.as_str())], messages);
+        }
+    }
 }
 
 /// What Sōzu said to this scrape.
@@ -201,6 +229,7 @@ mod tests {
             foreign: BTreeMap::from([(Kind::Certificate, 2)]),
             last_proof: Some(at(1_700_000_060)),
             database_bytes: 40_960,
+            ..Report::default()
         }
     }
 

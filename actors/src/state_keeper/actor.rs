@@ -61,6 +61,8 @@ pub struct StateKeeper {
     next_reply: u64,
     tick: Option<SpawnHandle>,
     database_bytes: u64,
+    instance: Option<Arc<str>>,
+    life: u64,
     /// When the last snapshot was made.
     published: Duration,
     journalist: Journalist,
@@ -88,6 +90,8 @@ impl StateKeeper {
             next_reply: 0,
             tick: None,
             database_bytes: 0,
+            instance: None,
+            life: rand::random(),
             published: Duration::ZERO,
             journalist: Journalist::default(),
         }
@@ -127,6 +131,7 @@ impl StateKeeper {
                         unfinished = loaded.tail.len(),
                         "The database is open."
                     );
+                    keeper.instance = Some(instance.into());
                     let rules = Keeper::new(keeper.config.settings.clone(), loaded, keeper.now());
                     keeper.open = Some((rules, writer));
                     keeper.follow_sozu(context);
@@ -238,7 +243,8 @@ impl StateKeeper {
                     let _ = reply.send(result);
                 }
             }
-            Effect::Redelivered(source, count) => metrics::redelivered(&source, count),
+            Effect::Redelivered(source, count) => metrics::changes(&source, "duplicate", count),
+            Effect::Skipped(source, count) => metrics::changes(&source, "skipped", count),
             Effect::Restored { took } => {
                 metrics::restoration("new_life", took);
                 let seconds = took.as_secs_f64();
@@ -327,6 +333,8 @@ impl StateKeeper {
         self.published = now.at;
         let mut report = rules.report(now);
         report.database_bytes = self.database_bytes;
+        report.instance.clone_from(&self.instance);
+        report.life = self.life;
         let word = rules.word(now);
         self.journalist.report(&report);
         match word {

@@ -203,6 +203,8 @@ pub enum Effect {
     GoOn(u64, Result<Option<Position>, DeclareError>),
     /// So many changes of a bus came again.
     Redelivered(SourceName, usize),
+    /// So many messages of a bus had no payload.
+    Skipped(SourceName, usize),
     /// Sōzu was made complete in a new life.
     Restored {
         /// How long it took from its first sight.

@@ -57,6 +57,11 @@ impl Bus {
     }
 }
 
+/// A message without a payload asks for nothing.
+fn is_empty(change: &BusChange) -> bool {
+    change.bytes.is_empty() && change.request == Ok(Request::default())
+}
+
 /// A bus that catches up with where its topic ended when it subscribed.
 #[derive(Default)]
 struct CatchUp {
@@ -83,7 +88,8 @@ impl Keeper {
         let Subscribed { source, end } = subscribed;
         let mut position = self.positions.get(source).copied();
         let is_known = position.is_some();
-        if position > *end {
+        // A topic that holds nothing just now may have held what was taken: the broker forgets what all have acknowledged.
+        if end.is_some() && position > *end {
             tracing::warn!(%source, ?position, ?end, "The topic ends before the position that was taken: it is another topic, and is read from its start.");
             self.positions.remove(source);
             position = None;
@@ -224,7 +230,12 @@ impl Keeper {
             None => Admission::Order,
         };
         let mut entries = Vec::with_capacity(news.len());
+        let mut skipped = 0;
         for change in news {
+            if is_empty(&change) {
+                skipped += 1;
+                continue;
+            }
             let judged = self.judge_order(&change, &policy, objects);
             objects += usize::from(judged.is_ok());
             self.last_seq += 1;
@@ -245,6 +256,9 @@ impl Keeper {
                 original,
                 admission,
             });
+        }
+        if skipped > 0 {
+            effects.push(Effect::Skipped(source.clone(), skipped));
         }
         self.append(source, Mark::Position(last), entries, reply, effects);
     }

@@ -116,10 +116,39 @@ fn covers(pattern: &str, hostname: &str) -> bool {
     !hostname.contains('/') && parent.starts_with('.') && hostname.ends_with(parent)
 }
 
+/// Whether `name` may stand in [`Policy::verbs`].
+pub fn is_verb(name: &str) -> bool {
+    ROUTING_VERBS.contains(&name)
+        || CERTIFICATE_VERBS.contains(&name)
+        || [ROUTING, CERTIFICATES].contains(&name)
+}
+
+const ROUTING: &str = "routing";
+const CERTIFICATES: &str = "certificates";
+const ROUTING_VERBS: [&str; 14] = [
+    "add_cluster",
+    "remove_cluster",
+    "add_backend",
+    "remove_backend",
+    "add_http_frontend",
+    "remove_http_frontend",
+    "add_https_frontend",
+    "remove_https_frontend",
+    "add_tcp_frontend",
+    "remove_tcp_frontend",
+    "add_udp_frontend",
+    "remove_udp_frontend",
+    "set_health_check",
+    "remove_health_check",
+];
+const CERTIFICATE_VERBS: [&str; 3] = [
+    "add_certificate",
+    "replace_certificate",
+    "remove_certificate",
+];
+
 /// A verb's own name and its class. Nothing for what is never taken: stops, upgrades, paths.
 fn verb(request: &RequestType) -> Option<(&'static str, &'static str)> {
-    const ROUTING: &str = "routing";
-    const CERTIFICATES: &str = "certificates";
     Some(match request {
         RequestType::AddCluster(_) => ("add_cluster", ROUTING),
         RequestType::RemoveCluster(_) => ("remove_cluster", ROUTING),
@@ -190,6 +219,22 @@ mod tests {
         ] {
             assert!(judged(&all, &never.into()).is_err());
         }
+    }
+
+    #[test]
+    fn the_names_are_those_of_the_verbs() {
+        for object in [
+            cluster("a"),
+            backend("a", "a-1", 1),
+            http("a", "a.example"),
+            tcp("a", "x"),
+        ] {
+            for request in [object.add(), object.remove().unwrap()] {
+                let (name, class) = verb(request.request_type.as_ref().unwrap()).unwrap();
+                assert!(is_verb(name) && is_verb(class), "{name}");
+            }
+        }
+        assert!(!is_verb("hard_stop"));
     }
 
     #[test]

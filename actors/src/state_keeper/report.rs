@@ -140,6 +140,10 @@ pub struct Report {
     pub last_proof: Option<SystemTime>,
     /// Size of the database in bytes.
     pub database_bytes: u64,
+    /// What this host calls itself; `None` until the database is open.
+    pub instance: Option<Arc<str>>,
+    /// The keeper's life, a number of its own for each: a bus tells each of its subscription.
+    pub life: u64,
 }
 
 impl Report {

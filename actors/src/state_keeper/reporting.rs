@@ -31,6 +31,8 @@ impl Keeper {
             foreign: count(self.foreign.iter().map(Key::kind)),
             last_proof: self.last_proof,
             database_bytes: 0,
+            instance: None,
+            life: 0,
         }
     }
 

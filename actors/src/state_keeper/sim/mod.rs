@@ -374,7 +374,10 @@ impl World {
                     result: Ok(()),
                 }
             }
-            Effect::Redelivered(..) | Effect::Restored { .. } | Effect::PauseEnded(_) => {
+            Effect::Redelivered(..)
+            | Effect::Skipped(..)
+            | Effect::Restored { .. }
+            | Effect::PauseEnded(_) => {
                 return (None, took);
             }
         };

@@ -1,0 +1,26 @@
+//! A Pulsar topic as a source of the keeper: ordered changes, each acknowledged once its verdict is on disk.
+//!
+//! One actor per `[pulsar.NAME]`. It holds one durable, exclusive subscription of this host alone, hands over what
+//! the broker delivers in its order, and acknowledges as far as the keeper's report says. What comes again is known to
+//! the keeper by its position, so every session simply begins where the database says.
+//!
+//! Read in this order: `actor` and `work` (sessions, one after the other), `flow` (one session's messages), `track`
+//! (places, entries, what may be acknowledged) and `decode`: plain rules. `broker` is all that speaks with the `pulsar`
+//! crate and knows its traps; `address` and `token` say where the broker is and who we are; `word` is what people
+//! are told.
+
+mod actor;
+pub mod address;
+pub mod broker;
+mod config;
+mod decode;
+pub mod error;
+mod flow;
+mod token;
+mod track;
+mod word;
+mod work;
+
+pub use actor::PulsarConsumer;
+pub use address::Address;
+pub use config::Config;
