@@ -175,10 +175,7 @@ pub fn requests(
     backend: SocketAddr,
 ) -> [RequestType; 3] {
     [
-        RequestType::AddCluster(Cluster {
-            cluster_id: cluster.to_owned(),
-            ..Cluster::default()
-        }),
+        RequestType::AddCluster(self::cluster(cluster)),
         RequestType::AddBackend(AddBackend {
             cluster_id: cluster.to_owned(),
             backend_id: format!("{cluster}-by-hand"),
@@ -188,6 +185,14 @@ pub fn requests(
         }),
         RequestType::AddHttpFrontend(frontend(sozu, cluster, hostname)),
     ]
+}
+
+/// A cluster of that name.
+pub fn cluster(name: &str) -> Cluster {
+    Cluster {
+        cluster_id: name.to_owned(),
+        ..Cluster::default()
+    }
 }
 
 pub fn frontend(sozu: &Sozu, cluster: &str, hostname: &str) -> RequestHttpFrontend {

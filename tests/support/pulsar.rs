@@ -83,8 +83,9 @@ pub fn no_backlog(broker: &Pulsar, topic: &str, subscription: &str, deadline: Du
 }
 
 /// The state, the detail and the error of the consumer.
-pub fn consumer(daemon: &Daemon) -> (String, String, String) {
-    let component = daemon.component("pulsar.platform").unwrap();
+pub fn consumer(daemon: &Daemon) -> Result<(String, String, String), String> {
+    let component = daemon.component("pulsar.platform");
+    let component = component.map_err(|error| error.to_string())?;
     let text = |key: &str| component[key].as_str().unwrap_or_default().to_owned();
-    (text("state"), text("detail"), text("error"))
+    Ok((text("state"), text("detail"), text("error")))
 }

@@ -1,7 +1,8 @@
 //! All that speaks with the `pulsar` crate about a topic that is read, and knows its traps (6.9.1, read in its source):
 //!
 //! - While it retries by itself nobody is told. So it retries little, and a session that ends is built again by `work`.
-//! - `seek` ends the consumer and makes another one, while the old one tries to come back for as long as it may retry.
+//! - `seek` ends the consumer and makes another one, while the old one tries to come back for as long as it may retry. So
+//!   there is a consumer, with a client of its own, that only finds out where to begin.
 //! - The engine of a consumer does nothing while its queue is full: what needs it (`seek`, the last message's id) is asked
 //!   of a consumer that takes one entry at a time, or when nothing is waiting.
 //! - An acknowledgement is only queued, behind all that came before it.
@@ -31,6 +32,8 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(4);
 const RETRY_DELAY: Duration = Duration::from_millis(250);
 /// So often it tries by itself.
 const RETRIES: u32 = 6;
+/// And so often while it is found out where to begin: what the crate leaves behind there must not come back later.
+const PROBE_RETRIES: u32 = 1;
 /// So many messages the broker may send ahead. It sends at least an entry, however many are in it.
 const AHEAD: u32 = 1_000;
 /// So many messages of one entry a consumer that is not read may hold.
@@ -45,6 +48,15 @@ type Bytes = Vec<u8>;
 /// # Errors
 /// If the broker is not there, not trusted, or does not let us in.
 pub async fn connect(address: &Address) -> Result<Client, BrokerError> {
+    connect_with(address, RETRIES).await
+}
+
+/// As [`connect`], for a [`Probe`].
+pub(super) async fn connect_to_probe(address: &Address) -> Result<Client, BrokerError> {
+    connect_with(address, PROBE_RETRIES).await
+}
+
+async fn connect_with(address: &Address, retries: u32) -> Result<Client, BrokerError> {
     let mut builder = Pulsar::builder(&address.url, TokioExecutor)
         .with_connection_retry_options(ConnectionRetryOptions {
             min_backoff: Duration::from_millis(50),
@@ -57,7 +69,7 @@ pub async fn connect(address: &Address) -> Result<Client, BrokerError> {
         .with_operation_retry_options(OperationRetryOptions {
             operation_timeout: STEP_WITHIN,
             retry_delay: RETRY_DELAY,
-            max_retries: Some(RETRIES),
+            max_retries: Some(retries),
         });
     if let Some(file) = &address.token_file {
         builder = builder.with_auth_provider(Box::new(TokenFile(file.clone())));
@@ -113,38 +125,36 @@ impl Probe {
         last_message(&mut self.consumer, &self.names).await
     }
 
-    /// Sets the subscription to this place, and begins to read there. Tells how many entries are ahead.
-    pub(super) async fn begin(
-        mut self,
-        at: Option<Position>,
-    ) -> Result<(Stream, Option<u64>), BrokerError> {
+    /// Sets the subscription to this place, and lets go of it. Tells how many entries are ahead.
+    ///
+    /// The crate makes another consumer for that, while the first one comes back by itself: whichever of them has the
+    /// subscription then keeps the other out. The place is set all the same, and both go.
+    pub(super) async fn seek(mut self, to: Option<Position>) -> Result<Option<u64>, BrokerError> {
         let Names {
             address,
             subscription,
             ..
         } = &self.names;
-        let at = Some(track::id(at));
-        let seek = self.consumer.seek(None, at, None, self.client.clone());
-        let seek = Box::pin(seek);
-        step(
+        let to = Some(track::id(to));
+        let seek = Box::pin(self.consumer.seek(None, to, None, self.client.clone()));
+        match step(
             "going to our place in the topic",
             address,
             subscription,
             seek,
         )
-        .await?;
+        .await
+        {
+            Ok(()) | Err(BrokerError::Taken { .. }) => {}
+            Err(error) => return Err(error),
+        }
         let entries = backlog(&mut self.consumer).await;
-        // It holds the subscription, which the reader needs for itself.
+        // What is left of it goes with the client, which is its own.
         let close = Box::pin(self.consumer.close());
-        step("closing", address, subscription, close).await?;
-        drop(self.consumer);
-        let build = Box::pin(subscribe(&self.client, &self.names, AHEAD, AHEAD));
-        let consumer = step("subscribing", address, subscription, build).await?;
-        let stream = Stream {
-            consumer,
-            names: self.names,
-        };
-        Ok((stream, entries))
+        if let Err(error) = step("closing", address, subscription, close).await {
+            tracing::debug!(error = %error, "The consumer that went to our place was gone already.");
+        }
+        Ok(entries)
     }
 }
 
@@ -152,6 +162,15 @@ impl Probe {
 pub(super) struct Stream {
     consumer: Consumer<Bytes, TokioExecutor>,
     names: Names,
+}
+
+impl Stream {
+    /// Begins to read where the subscription stands.
+    pub(super) async fn open(client: &Client, names: Names) -> Result<Self, BrokerError> {
+        let build = Box::pin(subscribe(client, &names, AHEAD, AHEAD));
+        let consumer = step("subscribing", &names.address, &names.subscription, build).await?;
+        Ok(Self { consumer, names })
+    }
 }
 
 /// What comes next.

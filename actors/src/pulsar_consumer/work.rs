@@ -122,11 +122,13 @@ impl Work {
             subscription: self.config.subscription_of(instance),
             consumer: format!("sozu-manager on {instance}, pid {}", std::process::id()),
         };
-        let client = broker::connect(address).await?;
+        let client = broker::connect_to_probe(address).await?;
         let mut probe = Probe::open(client, names.clone()).await?;
         let end = probe.end().await?;
         let from = self.subscribed(end).await?;
-        let (stream, entries) = probe.begin(from).await?;
+        let entries = probe.seek(from).await?;
+        let client = broker::connect(address).await?;
+        let stream = Stream::open(&client, names.clone()).await?;
         self.trouble(None);
         let shown = |position: Option<Position>| position.map(|it| it.to_string());
         info!(
