@@ -8,7 +8,7 @@ use actors::fs_watcher::{self, pki};
 
 use crate::{
     config::{Loaded, Origin, Problem, tables},
-    sources::reading,
+    sources::{self, reading},
 };
 
 /// All that is wrong with what the configuration names, one line each.
@@ -39,6 +39,23 @@ pub fn problems(loaded: &Loaded) -> Vec<String> {
         match pki::check(&pki.directory, reading(pki)) {
             Ok(found) => problems.extend(found.problems),
             Err(why) => problems.push(Problem::new(origin, why).to_string()),
+        }
+    }
+    for (name, table) in &config.pulsar {
+        let broker = sources::broker(table);
+        for (key, file) in [
+            ("token_file", broker.token_file),
+            ("ca_file", broker.ca_file),
+        ] {
+            let unread = file.and_then(|file| Some((fs::read(&file).err()?, file)));
+            if let Some((error, file)) = unread {
+                let origin = loaded.origins.of(&["pulsar", name, key]);
+                let what = format!(
+                    "{} cannot be read: {error}; put it there and let this user read it",
+                    file.display()
+                );
+                problems.push(Problem::new(origin, what).to_string());
+            }
         }
     }
     problems

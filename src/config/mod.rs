@@ -69,7 +69,14 @@ impl Loaded {
             );
             Problem::new(self.origins.of(&path), what)
         };
-        IDLE.iter().filter(set).map(told).collect()
+        let mut idle: Vec<Problem> = IDLE.iter().filter(set).map(told).collect();
+        let dead_letter_topics = self.config.pulsar.iter();
+        idle.extend(
+            dead_letter_topics
+                .filter(|(_, pulsar)| !pulsar.dead_letter_topic.is_empty())
+                .map(|(name, _)| told(&&["pulsar", name.as_str(), "dead_letter_topic"][..])),
+        );
+        idle
     }
 }
 

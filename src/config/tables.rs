@@ -298,7 +298,7 @@ pub struct Pulsar {
     pub allow_backends: Vec<IpNet>,
     /// At most so many objects; 0: no limit.
     pub max_objects: usize,
-    /// Where refused messages are sent on to. Empty: nowhere.
+    /// (later) Where refused messages are sent on to. Empty: nowhere.
     pub dead_letter_topic: String,
 }
 

@@ -156,8 +156,8 @@ const KEYS: &[Case] = &[
         "f.toml:3:1: there is no `extra` in [routes.a]; the keys are directory",
     ),
     (
-        "[pulsar.platform]\nulr = \"pulsar://a:1\"\n",
-        "f.toml:2:1: there is no `ulr` in [pulsar.platform]; did you mean `url`?",
+        "[pulsar.platform]\ntopik = \"x\"\n",
+        "f.toml:2:1: there is no `topik` in [pulsar.platform]; did you mean `topic`?",
     ),
     (
         "\n[amqp.a]\n",
