@@ -267,7 +267,7 @@ pub const PROCESS_START: Metric = Metric::gauge(
 );
 
 /// What the exporter renders.
-pub const RECORDED: [Metric; 8] = [
+pub const RECORDED: [Metric; 9] = [
     SOZU_REQUESTS,
     SCRAPE_DURATION,
     CHANGES,
