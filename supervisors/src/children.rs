@@ -34,6 +34,8 @@ pub(crate) struct Listed {
     pub(crate) child: Arc<Child>,
     /// It was let go, and is here only until it is gone.
     pub(crate) leaves: bool,
+    /// How often it was to begin a new life.
+    pub(crate) renewals: u64,
 }
 
 pub(crate) struct Child {
@@ -80,16 +82,9 @@ impl Children {
     /// Stops a child for good, and waits until it is gone: it gets its time, is aborted then, and leaves the health. Others
     /// are looked after meanwhile. Whether there was one of this name.
     pub async fn stop(&self, name: &str) -> bool {
-        let mut found = None;
-        self.0.children.send_if_modified(|children| {
-            let listed = children.iter_mut().find(|listed| listed.is(name));
-            found = listed.map(|listed| {
-                listed.leaves = true;
-                Arc::clone(&listed.child)
-            });
-            found.is_some()
-        });
-        let Some(child) = found else { return false };
+        let Some(child) = self.change(name, |listed| listed.leaves = true) else {
+            return false;
+        };
         child.tended.closed().await;
         self.0.health.remove(&child.entry);
         self.0
@@ -98,20 +93,52 @@ impl Children {
         true
     }
 
+    /// Lets a child begin a new life, so that its factory makes it anew: the present one is asked to stop, and gets its time.
+    /// Its `Ref`s stay, and what lies in its mailbox waits. It counts as no restart. Waits for the first word of the new life.
+    ///
+    /// # Errors
+    /// If the new life ended instead, with the reason; it is restarted all the same. Or if there is no child of this name.
+    pub async fn renew(&self, name: &str) -> Result<(), String> {
+        let mut before = 0;
+        let child = self.change(name, |listed| {
+            before = listed.child.lives.load(Ordering::Relaxed);
+            listed.renewals += 1;
+        });
+        Self::word(child, name, before).await
+    }
+
     /// Waits for the first word of a child that was just added.
     ///
     /// # Errors
     /// If its first life ended instead, with the reason; it is restarted all the same. Or if there is no child of this name.
     pub async fn first_word(&self, name: &str) -> Result<(), String> {
         let found = self.list().into_iter().find(|listed| listed.is(name));
-        let cell = found.and_then(|listed| match &listed.child.entry {
+        Self::word(found.map(|listed| listed.child), name, 0).await
+    }
+
+    /// Of a life that begins after so many.
+    async fn word(child: Option<Arc<Child>>, name: &str, after: u64) -> Result<(), String> {
+        let cell = child.and_then(|child| match &child.entry {
             Entry::Component(cell) => Some(Arc::clone(cell)),
             Entry::Group(_) => None,
         });
         match cell {
-            Some(cell) => cell.first_word().await,
+            Some(cell) => cell.first_word(after).await,
             None => Err(format!("there is no child {name}")),
         }
+    }
+
+    fn change(&self, name: &str, change: impl FnOnce(&mut Listed)) -> Option<Arc<Child>> {
+        let mut found = None;
+        self.0.children.send_if_modified(|children| {
+            let listed = children.iter_mut().find(|listed| listed.is(name));
+            found = listed.map(|listed| {
+                change(listed);
+                Arc::clone(&listed.child)
+            });
+            found.is_some()
+        });
+        found
     }
 
     pub(crate) fn add(&self, spec: Spec, entry: Entry, start: Box<dyn Start>) {
@@ -127,6 +154,7 @@ impl Children {
         let listed = Listed {
             child,
             leaves: false,
+            renewals: 0,
         };
         self.0
             .children

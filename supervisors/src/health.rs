@@ -217,6 +217,10 @@ struct Kept {
     /// Whose word counts; none between two lives.
     life: Option<u64>,
     ready: bool,
+    /// The last one that began.
+    began: u64,
+    /// The last one that ended without having been asked to.
+    ended: u64,
     heard: Instant,
     /// Lives that do not let go of their thread, and when each was last heard.
     left_behind: Vec<(u64, Instant)>,
@@ -235,6 +239,8 @@ impl Cell {
         Self(watch::Sender::new(Kept {
             life: None,
             ready: false,
+            began: 0,
+            ended: 0,
             heard: Instant::now(),
             left_behind: Vec::new(),
             component: Component {
@@ -269,21 +275,21 @@ impl Cell {
     pub(crate) fn begin(&self, life: u64) {
         self.0.send_modify(|kept| {
             kept.life = Some(life);
+            kept.began = life;
             kept.ready = false;
             kept.heard = Instant::now();
             kept.component.enter(State::Starting, String::new());
         });
     }
 
-    /// Waits for its first word, or for the end of its first life.
-    pub(crate) async fn first_word(&self) -> Result<(), String> {
-        let ended = |kept: &Kept| {
-            !kept.component.restarts.is_empty() || kept.component.state == State::Stopped
-        };
+    /// Waits for the first word of a life after the one of this number, or for its end.
+    pub(crate) async fn first_word(&self, after: u64) -> Result<(), String> {
+        let ended = |kept: &Kept| kept.ended > after || kept.component.state == State::Stopped;
+        let ready = |kept: &Kept| kept.ready && kept.life.is_some_and(|life| life > after);
         let mut news = self.0.subscribe();
-        let heard = news.wait_for(|kept| kept.ready || ended(kept)).await;
+        let heard = news.wait_for(|kept| ready(kept) || ended(kept)).await;
         match heard {
-            Ok(kept) if ended(&kept) => Err(kept.component.error.clone().unwrap_or_default()),
+            Ok(kept) if !ready(&kept) => Err(kept.component.error.clone().unwrap_or_default()),
             // the sender is ours, so the news have no end
             Ok(_) | Err(_) => Ok(()),
         }
@@ -350,6 +356,7 @@ impl Cell {
     /// A life ended, for this reason, without having been asked to.
     pub(crate) fn count(&self, reason: Reason, error: String) {
         self.0.send_modify(|kept| {
+            kept.ended = kept.began;
             *kept.component.restarts.entry(reason).or_default() += 1;
             kept.component.error = Some(error);
         });

@@ -1,12 +1,6 @@
 //! The loop of a supervisor: hears its children, keeps their time, restarts them.
 
-use std::{
-    collections::{BTreeMap, btree_map},
-    future::Future,
-    pin::pin,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, future::Future, pin::pin, sync::Arc, time::Duration};
 
 use tokio::{
     sync::{mpsc, watch},
@@ -81,6 +75,9 @@ pub(crate) struct Tending<'a> {
 pub(crate) struct Watched {
     pub(crate) child: Arc<Child>,
     _tended: watch::Receiver<()>,
+    /// As in the list.
+    leaves: bool,
+    renewals: u64,
     life: u64,
     pub(crate) phase: Phase,
     /// See [`Birth::leash`].
@@ -111,7 +108,7 @@ pub(crate) enum Phase {
     Waiting {
         until: Instant,
     },
-    /// It was let go, and ends for good: asked to until then, or aborted already.
+    /// It was asked to end until then, or is aborted already: for good, or to begin anew.
     Leaving {
         until: Instant,
         aborted: bool,
@@ -141,6 +138,8 @@ impl Watched {
         Self {
             _tended: child.tended(),
             child,
+            leaves: false,
+            renewals: 0,
             life: 0,
             phase: Phase::Over,
             leash: None,
@@ -191,15 +190,27 @@ impl<'a> Tending<'a> {
         }
     }
 
-    /// Starts who is new in the list, and stops who leaves it.
+    /// Starts who is new in the list, and stops who leaves it or is to begin anew.
     fn follow(&mut self, children: &[Listed]) {
-        for Listed { child, leaves } in children {
-            let number = child.number;
-            if *leaves {
-                self.dismiss(number);
-            } else if let btree_map::Entry::Vacant(place) = self.watched.entry(number) {
-                place.insert(Watched::new(Arc::clone(child)));
-                self.start(number);
+        for listed in children {
+            let number = listed.child.number;
+            match self.watched.get_mut(&number) {
+                Some(watched) => {
+                    let renewed = watched.renewals != listed.renewals;
+                    let dismissed = listed.leaves && !watched.leaves;
+                    watched.renewals = listed.renewals;
+                    watched.leaves = listed.leaves;
+                    if dismissed || renewed {
+                        self.dismiss(number);
+                    }
+                }
+                None if listed.leaves => {}
+                None => {
+                    let mut watched = Watched::new(Arc::clone(&listed.child));
+                    watched.renewals = listed.renewals;
+                    self.watched.insert(number, watched);
+                    self.start(number);
+                }
             }
         }
     }
@@ -380,7 +391,7 @@ impl<'a> Tending<'a> {
         None
     }
 
-    /// Lets a child go for good.
+    /// Lets a life of a child go: for good, if the child leaves.
     fn dismiss(&mut self, number: u64) {
         let Some(watched) = self.watched.get_mut(&number) else {
             return;
@@ -404,13 +415,20 @@ impl<'a> Tending<'a> {
         }
     }
 
-    /// A child that was let go is gone.
+    /// A life that was let go is gone.
     fn left(&mut self, number: u64, outcome: Option<Outcome>) {
-        if let Some(watched) = self.watched.remove(&number) {
-            if let Some(Outcome::Ended(end)) = outcome {
-                watched.ended_while_stopping(&end);
-            }
+        let Some(watched) = self.watched.get_mut(&number) else {
+            return;
+        };
+        watched.leash = None;
+        if let Some(Outcome::Ended(end)) = outcome {
+            watched.ended_while_stopping(&end);
+        }
+        if watched.leaves {
             watched.stopped();
+            self.watched.remove(&number);
+        } else {
+            self.start(number);
         }
     }
 

@@ -155,6 +155,73 @@ fn the_first_word_of_one_that_fails_is_why() {
     });
 }
 
+/// The new life has the same `Ref` and no mark of a restart; who does not stop in time is aborted.
+#[test]
+fn one_begins_anew_when_it_is_told_to() {
+    for (opening, closing, seconds) in [
+        (Opening::Ready, Closing::Stop, 0),
+        (Opening::Ready, Closing::After(3 * SECOND), 3),
+        (Opening::Ready, Closing::Never, 5),
+        (Opening::Silence, Closing::Stop, 0),
+        (Opening::Panic, Closing::Stop, 0),
+    ] {
+        paused(async move {
+            let (tree, children, neighbour) = tree();
+            let lives = Lives::default();
+            let puppet = children.start(Spec::parking("puppet", "puppet"), move |reporter| {
+                let life = lives.next();
+                // the first ones as said, until it is parked; then well
+                let opening = if life <= 6 && (opening == Opening::Panic || life == 1) {
+                    opening
+                } else {
+                    Opening::Ready
+                };
+                Puppet::new(reporter, life)
+                    .opening(opening)
+                    .closing(closing)
+            });
+            sleep(20 * SECOND).await;
+            let restarts = tree.restarts("puppet");
+            let before = Instant::now();
+            assert_eq!(children.renew("puppet").await, Ok(()));
+            assert_eq!(
+                before.elapsed(),
+                seconds * SECOND,
+                "{opening:?} {closing:?}"
+            );
+            let life = which(&puppet).await;
+            assert_eq!(life, if opening == Opening::Panic { 7 } else { 2 });
+            assert_eq!(tree.restarts("puppet"), restarts);
+            assert_eq!(tree.restarts("neighbour"), []);
+            assert_eq!(which(&neighbour).await, 1);
+            tree.stop().await;
+        });
+    }
+}
+
+#[test]
+fn a_new_life_that_fails_says_why_and_is_restarted() {
+    paused(async {
+        let (tree, children, _) = tree();
+        let lives = Lives::default();
+        let puppet = children.start(critical("puppet"), move |reporter| {
+            let life = lives.next();
+            let opening = if life == 2 {
+                Opening::Fail
+            } else {
+                Opening::Ready
+            };
+            Puppet::new(reporter, life).opening(opening)
+        });
+        tree.until_state("puppet", State::Running).await;
+        assert_eq!(children.renew("puppet").await, Err("no luck".to_owned()));
+        assert_eq!(which(&puppet).await, 3);
+        assert_eq!(tree.restarts("puppet"), [("error", 1)]);
+        children.renew("nobody").await.unwrap_err();
+        tree.stop().await;
+    });
+}
+
 /// A group's crash loop takes nobody away who was added, and brings nobody back who was let go.
 #[test]
 fn what_was_added_outlives_a_restart_of_the_group() {
