@@ -53,7 +53,7 @@ advisories() {
 
 step cargo fmt --all --check
 step cargo clippy --workspace --locked --all-targets -- -D warnings
-step cargo clippy --workspace --locked --features failpoints --test supervision_failpoints -- -D warnings
+step cargo clippy --workspace --locked --features failpoints --test supervision_failpoints --test reload_failpoints -- -D warnings
 # with private items: a module's page is a map of its rooms, and links to them
 RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" step cargo doc --workspace --locked --no-deps --document-private-items
 step .peers/bin/cargo-deny --locked check bans licenses sources

@@ -27,21 +27,31 @@ pub fn problems(loaded: &Loaded) -> Vec<String> {
             problems.extend(problem.map(|problem| problem.to_string()));
         }
     }
-    for (name, routes) in &config.routes {
+    problems.extend(of_sources(loaded, |_| true));
+    problems
+}
+
+/// All that is wrong with what these sources name, by their components.
+pub fn of_sources(loaded: &Loaded, which: impl Fn(&str) -> bool) -> Vec<String> {
+    let mut problems = Vec::new();
+    let routes = loaded.config.routes.iter();
+    for (name, routes) in routes.filter(|(name, _)| which(&format!("routes.{name}"))) {
         let origin = loaded.origins.of(&["routes", name, "directory"]);
         match fs_watcher::check(&routes.directory) {
             Ok(of_files) => problems.extend(of_files),
             Err(why) => problems.push(Problem::new(origin, why).to_string()),
         }
     }
-    for (name, pki) in &config.pki {
+    let pki = loaded.config.pki.iter();
+    for (name, pki) in pki.filter(|(name, _)| which(&format!("pki.{name}"))) {
         let origin = loaded.origins.of(&["pki", name, "directory"]);
         match pki::check(&pki.directory, reading(pki)) {
             Ok(found) => problems.extend(found.problems),
             Err(why) => problems.push(Problem::new(origin, why).to_string()),
         }
     }
-    for (name, table) in &config.pulsar {
+    let pulsar = loaded.config.pulsar.iter();
+    for (name, table) in pulsar.filter(|(name, _)| which(&format!("pulsar.{name}"))) {
         let broker = sources::broker(table);
         for (key, file) in [
             ("token_file", broker.token_file),

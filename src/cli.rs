@@ -76,11 +76,19 @@ pub fn run(arguments: &Arguments) -> Exit {
             Err(error) => complain(&error),
         },
         Command::Run => match load(&path()) {
-            Ok(loaded) => run::run(&loaded),
+            Ok(loaded) => run::run(&path(), &loaded),
             Err(error) => complain(&error),
         },
         Command::Ask(command) => match load(&path()) {
-            Ok(loaded) => admin::run(command, &loaded.config),
+            Ok(loaded) => admin::run(command, &loaded.config.admin.socket),
+            // The daemon is to say so itself: in its log, its metrics, to systemd.
+            Err(error) if command.is_reload() => {
+                let socket = config::admin_socket(&path(), &Environment::of_process());
+                match admin::run(command, &socket) {
+                    Exit::NoDaemon => complain(&error),
+                    exit => exit,
+                }
+            }
             Err(error) => complain(&error),
         },
     }

@@ -4,54 +4,57 @@ use std::{
     io,
     net::{SocketAddr, TcpListener},
     panic::{self, AssertUnwindSafe},
-    time::Duration,
+    path::Path,
+    sync::Arc,
+    time::{Duration, SystemTime},
 };
 
-use actors::admin_server::socket::{self, SocketError};
-use sozu_socket::LockError;
+use actors::{
+    admin_server::socket::{self, SocketError},
+    metrics::LastReload,
+};
 use supervisors::Exit as Ended;
-use tokio::{sync::watch, time::timeout};
+use tokio::{
+    sync::{mpsc, watch},
+    time::timeout,
+};
 use tracing::{error, info, warn};
 
 use crate::{
     config::{Config, Loaded},
     exit::Exit,
     log,
+    reload::Reloader,
     signals::{self, Cause},
     systemd::Notifier,
-    tree::{self, Directories},
+    tree::{PlantError, Tree},
 };
 
 /// How long the last write may take at the end.
 const CLOSES_WITHIN: Duration = Duration::from_secs(5);
 
+/// So many may ask for a reload at once before one of them has to wait.
+const ASK_AT_ONCE: usize = 16;
+
 /// Why the daemon did not start.
 #[derive(Debug, thiserror::Error)]
 enum StartError {
-    #[error("{address} cannot be listened on: {error}; {remedy}")]
-    Bind {
-        address: SocketAddr,
-        error: io::Error,
-        remedy: String,
-    },
     #[error(transparent)]
-    Admin(#[from] SocketError),
-    #[error(transparent)]
-    Locked(#[from] LockError),
+    Plant(#[from] PlantError),
     #[error("signals cannot be caught: {0}; raise the limits on threads and open files")]
     Signals(io::Error),
 }
 
-/// Runs the daemon until it is told to stop.
-pub fn run(loaded: &Loaded) -> Exit {
+/// Runs the daemon with the configuration of this file until it is told to stop.
+pub fn run(file: &Path, loaded: &Loaded) -> Exit {
     let config = &loaded.config;
-    let _log = log::start(config.log);
+    let log = log::start(config.log);
     for idle in loaded.idle() {
         warn!(place = %idle.origin, setting = idle.what, "A setting has no effect.");
     }
     // Children are caught by their supervisor. What is left is our own mistake, and told as a
     // failure like any other.
-    match panic::catch_unwind(AssertUnwindSafe(|| start(config))) {
+    match panic::catch_unwind(AssertUnwindSafe(|| start(file, config, log))) {
         Ok(Ok(exit)) => exit,
         Ok(Err(error)) => {
             error!(error = %error, "The daemon did not start.");
@@ -61,36 +64,42 @@ pub fn run(loaded: &Loaded) -> Exit {
     }
 }
 
-fn start(config: &Config) -> Result<Exit, StartError> {
+fn start(file: &Path, config: &Config, log: log::Handle) -> Result<Exit, StartError> {
     #[cfg(feature = "failpoints")]
     let _failpoints = failpoints();
-    let stop = told_to_stop().map_err(StartError::Signals)?;
-    let directories = Directories::lock(config)?;
+    let (stop, hangups) = listen_to_signals().map_err(StartError::Signals)?;
     let socket = &config.admin.socket;
-    if socket::is_answered(socket) {
-        return Err(SocketError::InUse(socket.clone()).into());
-    }
     let address = config.http.address;
-    let listener = bind(address).map_err(|error| StartError::Bind {
-        address,
-        remedy: remedy(address, &error),
-        error,
-    })?;
+    let (reload, asked) = mpsc::channel(ASK_AT_ONCE);
+    let last = LastReload {
+        succeeded: true,
+        success: SystemTime::now(),
+    };
+    // the directories' locks first, then whether another daemon answers, then the port
+    let listener = || {
+        if socket::is_answered(socket) {
+            return Err(SocketError::InUse(socket.clone()).into());
+        }
+        bind(address).map_err(PlantError::Bind)
+    };
+    let (mut root, tree) = Tree::plant(config, reload, listener, last)?;
     info!(
         version = env!("CARGO_PKG_VERSION"),
-        sources = config.sources(),
-        address = %listener.local_addr().unwrap_or(address),
+        sources = tree.sources.len(),
+        address = %tree.address().unwrap_or(address),
         "The daemon starts."
     );
+    let done = tree.done();
+    let systemd = Notifier::from_environment().map(Arc::new);
+    if let Some(systemd) = systemd.clone() {
+        let health = root.health();
+        root.on_turn(move |turn| systemd.turn(turn, &health));
+    }
+    let reloader = Reloader::new(file.to_owned(), config.clone(), tree, log, systemd);
     let system = actix::System::new();
     let ended = system.block_on(async move {
-        let done = directories.done();
-        let mut tree = tree::build(config, directories, listener);
-        if let Some(systemd) = Notifier::from_environment() {
-            let health = tree.health();
-            tree.on_turn(move |turn| systemd.turn(turn, &health));
-        }
-        let ended = tree.run(stopped(stop)).await;
+        actix::spawn(reloader.serve(hangups, asked));
+        let ended = root.run(stopped(stop)).await;
         if timeout(CLOSES_WITHIN, done).await.is_err() {
             warn!("The last work on files did not end in time: the database is not complete without the -wal file beside it, and a file may be left in the exchange directory until the next start.");
         }
@@ -109,9 +118,11 @@ fn failpoints() -> fail::FailScenario<'static> {
     fail::FailScenario::setup()
 }
 
-/// Turns true when somebody asks for a stop. The second time the process ends there and then.
-fn told_to_stop() -> io::Result<watch::Receiver<bool>> {
+/// The first turns true when somebody asks for a stop; the second time the process ends there and
+/// then. The second counts the hangups.
+fn listen_to_signals() -> io::Result<(watch::Receiver<bool>, watch::Receiver<u64>)> {
     let (told, stop) = watch::channel(false);
+    let (hangup, hangups) = watch::channel(0);
     let mut before = false;
     signals::listen(move |cause| match cause {
         Cause::Stop(signal) if !before => {
@@ -129,11 +140,9 @@ fn told_to_stop() -> io::Result<watch::Receiver<bool>> {
             );
             std::process::exit(i32::from(Exit::Failed as u8));
         }
-        Cause::Reload => {
-            warn!("This version cannot reload yet: nothing changed; restart the daemon instead.");
-        }
+        Cause::Reload => hangup.send_modify(|count| *count += 1),
     })?;
-    Ok(stop)
+    Ok((stop, hangups))
 }
 
 async fn stopped(mut stop: watch::Receiver<bool>) {
@@ -143,10 +152,19 @@ async fn stopped(mut stop: watch::Receiver<bool>) {
     }
 }
 
-fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    let listener = TcpListener::bind(address)?;
-    listener.set_nonblocking(true)?;
-    Ok(listener)
+/// Listens there.
+///
+/// # Errors
+/// With what is wrong, and what to do.
+pub(crate) fn bind(address: SocketAddr) -> Result<TcpListener, String> {
+    let bound = TcpListener::bind(address).and_then(|listener| {
+        listener.set_nonblocking(true)?;
+        Ok(listener)
+    });
+    bound.map_err(|error| {
+        let remedy = remedy(address, &error);
+        format!("{address} cannot be listened on: {error}; {remedy}")
+    })
 }
 
 /// What to do where an address cannot be listened on.

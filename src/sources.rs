@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
+    fs,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -15,6 +16,7 @@ use actors::{
     pulsar_consumer::{self, Address, address},
     state_keeper::policy::Policy,
 };
+use sha2::{Digest as _, Sha256};
 use supervisors::{Children, Spec};
 
 use crate::config::{Config, tables};
@@ -124,7 +126,43 @@ pub fn broker(table: &tables::Pulsar) -> Address {
 /// What a source is given.
 pub type Deps = fs_watcher::Deps;
 
+/// What a secret file holds, as far as a change of it is concerned.
+pub type Digest = [u8; 32];
+
+/// The secret files of the sources, each with a digest of what it holds.
+pub type Secrets = BTreeMap<PathBuf, Result<Digest, String>>;
+
+/// Reads every secret file of these sources. Blocks.
+pub fn secrets(sources: &Sources) -> Secrets {
+    let files = sources.values().flat_map(Source::secrets);
+    files
+        .map(|file| {
+            let digest = fs::read(file).map(|bytes| Sha256::digest(bytes).into());
+            (file.to_owned(), digest.map_err(|error| error.to_string()))
+        })
+        .collect()
+}
+
 impl Source {
+    /// The files whose content counts as much as their names: a source begins anew when it changes.
+    pub fn secrets(&self) -> Vec<&Path> {
+        match self {
+            Self::Routes(_) | Self::Pki(_) => Vec::new(),
+            Self::Pulsar(settings) => {
+                let Address {
+                    token_file,
+                    ca_file,
+                    ..
+                } = &settings.address;
+                [token_file, ca_file]
+                    .into_iter()
+                    .flatten()
+                    .map(PathBuf::as_path)
+                    .collect()
+            }
+        }
+    }
+
     /// Its bare name.
     pub fn name(&self) -> &SourceName {
         match self {

@@ -1,9 +1,10 @@
-//! What systemd is told (`Type=notify`): ready, how things are, alive, stopping. Without systemd nothing happens.
+//! What systemd is told (`Type=notify`): ready, how things are, alive, reloading, stopping. Without systemd nothing happens.
 //!
-//! It is told from the supervisor's own loop and from nowhere else, so that a loop that stands still is a watchdog that is
-//! not fed.
+//! It is told from the supervisor's own loop, so that a loop that stands still is a watchdog that is not fed; only a reload
+//! tells of itself when it begins and ends.
 
 use std::{
+    collections::VecDeque,
     ffi::OsStr,
     io,
     os::{
@@ -13,10 +14,14 @@ use std::{
             net::{SocketAddr, UnixDatagram},
         },
     },
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
+use nix::{
+    sys::time::TimeValLike,
+    time::{ClockId, clock_gettime},
+};
 use supervisors::{Component, Health, State, Turn};
 use tracing::warn;
 
@@ -38,6 +43,8 @@ enum Word {
     Status(String),
     Alive,
     Extend,
+    /// At this time, in microseconds of the monotonic clock: a stamp that systemd asks for.
+    Reloading(i64),
 }
 
 /// Tells systemd, turn by turn.
@@ -56,6 +63,10 @@ struct Told {
     status: String,
     alive: Option<Instant>,
     failed: bool,
+    /// About reloads, in this order, a datagram each.
+    pending: VecDeque<Word>,
+    /// Why the last reload failed.
+    reload_failed: Option<String>,
 }
 
 impl Notifier {
@@ -77,7 +88,11 @@ impl Notifier {
 
     /// In a turn of the supervisor's loop.
     pub fn turn(&self, turn: Turn, health: &Health) {
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut told = self.told();
+        self.flush(&mut told);
+        if !told.pending.is_empty() {
+            return;
+        }
         // what could not be sent now is said in a later turn
         let mut then = told.clone();
         let words = words(
@@ -90,16 +105,55 @@ impl Notifier {
         if words.is_empty() {
             return;
         }
+        if self.send(&mut told, &words) {
+            then.failed = false;
+            *told = then;
+        }
+    }
+
+    /// A reload begins. Before the tree has started there is no reload to speak of.
+    pub fn reloading(&self) {
+        let mut told = self.told();
+        if told.ready {
+            told.pending.push_back(Word::Reloading(monotonic()));
+            self.flush(&mut told);
+        }
+    }
+
+    /// A reload ended. That it failed, systemd cannot be told but in words: it waits for `READY=1`.
+    pub fn reloaded(&self, failed: Option<&str>) {
+        let mut told = self.told();
+        told.reload_failed = failed.map(str::to_owned);
+        if told.ready {
+            told.pending.push_back(Word::Ready);
+            self.flush(&mut told);
+        }
+    }
+
+    fn told(&self) -> MutexGuard<'_, Told> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What could not be sent is tried again in the next turn.
+    fn flush(&self, told: &mut Told) {
+        while let Some(word) = told.pending.front().cloned() {
+            if !self.send(told, &[word]) {
+                return;
+            }
+            told.pending.pop_front();
+        }
+    }
+
+    /// One datagram.
+    fn send(&self, told: &mut Told, words: &[Word]) -> bool {
         let lines: Vec<_> = words.iter().map(line).collect();
         match self.socket.send(lines.join("\n").as_bytes()) {
-            Ok(_) => {
-                then.failed = false;
-                *told = then;
-            }
+            Ok(_) => true,
             Err(error) => {
                 if !std::mem::replace(&mut told.failed, true) {
                     warn!(%error, "systemd does not take what it is told; it is tried again.");
                 }
+                false
             }
         }
     }
@@ -126,7 +180,14 @@ fn line(word: &Word) -> String {
         Word::Status(text) => format!("STATUS={text}"),
         Word::Alive => "WATCHDOG=1".to_owned(),
         Word::Extend => format!("EXTEND_TIMEOUT_USEC={}", PATIENCE.as_micros()),
+        Word::Reloading(stamp) => format!("RELOADING=1\nMONOTONIC_USEC={stamp}"),
     }
+}
+
+/// Now, in microseconds of the monotonic clock.
+fn monotonic() -> i64 {
+    let now = clock_gettime(ClockId::CLOCK_MONOTONIC);
+    now.map_or(0, |now| now.num_microseconds())
 }
 
 /// `$WATCHDOG_USEC`, if it is meant for this process.
@@ -160,7 +221,7 @@ fn words(
             words.push(Word::Extend);
         }
     }
-    let status = status(turn, told.ready, components);
+    let status = status(turn, told, components);
     if told.status != status {
         words.push(Word::Status(status.clone()));
         told.status = status;
@@ -193,11 +254,11 @@ fn lives(components: &[Component]) -> bool {
 }
 
 /// The line that `systemctl status` shows: what is wrong, or that nothing is.
-fn status(turn: Turn, ready: bool, components: &[Component]) -> String {
+fn status(turn: Turn, told: &Told, components: &[Component]) -> String {
     // while the tree starts, one that is stopped is one whose turn has not come
     let not = |component: &&Component| match component.state {
         State::Running => false,
-        State::Stopped => ready,
+        State::Stopped => told.ready,
         _ => true,
     };
     let wrong: Vec<_> = components.iter().filter(not).collect();
@@ -219,14 +280,18 @@ fn status(turn: Turn, ready: bool, components: &[Component]) -> String {
             gone.count(),
             components.len()
         )
-    } else if wrong.is_empty() && !ready {
+    } else if wrong.is_empty() && !told.ready {
         "starts".to_owned()
     } else if wrong.is_empty() {
         format!("all {} components are running", components.len())
     } else {
         let list: Vec<_> = wrong.iter().map(named).collect();
-        let begin = if ready { "degraded" } else { "starts" };
+        let begin = if told.ready { "degraded" } else { "starts" };
         format!("{begin}: {}", list.join("; "))
+    };
+    let text = match &told.reload_failed {
+        Some(why) if turn == Turn::Tends => format!("reload failed: {why}; {text}"),
+        _ => text,
     };
     // a line of a datagram
     let mut line = text.replace(['\n', '\r'], " ");
@@ -341,10 +406,31 @@ mod tests {
     }
 
     #[test]
+    fn a_failed_reload_is_told_until_one_succeeds() {
+        let mut told = Told {
+            ready: true,
+            reload_failed: Some("c.toml:1:1: no".to_owned()),
+            ..Told::default()
+        };
+        let running = at(State::Running);
+        let failed = "reload failed: c.toml:1:1: no; all 1 components are running";
+        assert_eq!(status(Turn::Tends, &told, &running), failed);
+        told.reload_failed = None;
+        let fine = "all 1 components are running";
+        assert_eq!(status(Turn::Tends, &told, &running), fine);
+        assert_eq!(line(&Word::Reloading(7)), "RELOADING=1\nMONOTONIC_USEC=7");
+        assert!(monotonic() > 0);
+    }
+
+    #[test]
     fn a_status_is_one_line_of_bounded_length() {
         let mut one = component("routes.local", State::Degraded, false);
         one.error = Some(format!("a.toml\nWATCHDOG=1\n{}", "ü".repeat(1000)));
-        let status = status(Turn::Tends, true, &[one]);
+        let ready = Told {
+            ready: true,
+            ..Told::default()
+        };
+        let status = status(Turn::Tends, &ready, &[one]);
         assert!(status.starts_with("degraded: routes.local is degraded (a.toml WATCHDOG=1 ü"));
         assert_eq!(status.chars().count(), STATUS_CHARACTERS + 1);
     }

@@ -1,94 +1,324 @@
-//! The tree of components, one line per child, and how the configuration becomes their settings.
+//! The tree of components, one line per child, and what can be changed of it while it runs.
 
-use std::{net::TcpListener, sync::Arc};
+use std::{
+    net::{SocketAddr, TcpListener},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 
 use actors::{
-    admin_server,
+    admin_server::{self, socket::SocketError},
     fs_watcher::pki::Board,
     http_server::{self, Truth},
-    metrics,
-    metrics_scraper::{self, Detail},
-    socket_pool,
+    messages::{Reconfigure, ReloadNow},
+    metrics::{self, LastReload},
+    metrics_scraper, socket_pool,
+    socket_pool::SocketPool,
     state_keeper::{
-        self,
-        events::Settings,
-        gate::Mode,
-        guard::Bounds,
+        self, StateKeeper,
         report::Report,
-        store::{Limits, StateDirectory, StoreError},
+        store::{StateDirectory, StoreError},
     },
 };
-use sozu_socket::{Builder, LockError, Sozu};
-use supervisors::{Spec, Supervisor};
-use tokio::sync::watch;
-
-use crate::{
-    config::{Config, tables},
-    sources::{self, FIRST_READING_WITHIN, Source},
+use sozu_socket::{LockError, Sozu};
+use supervisors::{Children, Ref, Reporter, Spec, Supervisor};
+use tokio::{
+    sync::{mpsc, watch},
+    time::timeout,
 };
 
-/// The tree that the configuration asks for. Starts nothing. What is not configured is not there:
-/// without a source there is no keeper, no database and no exchange directory.
-///
-/// Children start in this order and stop in the reverse one: nobody declares to a keeper that is
-/// gone, and the keeper's last requests still find the pool.
-pub fn build(config: &Config, directories: Directories, listener: TcpListener) -> Supervisor {
-    let (seen, see) = watch::channel(Sozu::Unasked);
-    let (report, reported) = watch::channel(Arc::new(Report::default()));
-    let mut root = Supervisor::new("root");
-    let mut asked = None;
-    let certificates = Board::default();
+use crate::{
+    config::Config,
+    settings,
+    sources::{self, FIRST_READING_WITHIN, Source, Sources},
+};
 
-    let mut proxy = Supervisor::new("proxy");
-    let pool = proxy.child(critical("socket_pool"), directories.pool.build(seen));
-    if let Some(state) = directories.state {
-        let keeper = keeper(config, state).build(pool.clone(), see.clone(), report);
+/// The keeper takes new settings within it, or with its next life.
+const TOLD_WITHIN: Duration = Duration::from_secs(5);
+/// What is started or begins anew says its first word within it, or later: only an end is a failure.
+const FIRST_WORD_WITHIN: Duration = Duration::from_secs(10);
+
+/// The keeper, and its state directory.
+type Asked = Option<(Ref<StateKeeper>, PathBuf)>;
+
+/// What can be changed of a tree that runs. Each setting outlives the lives of its component.
+pub struct Tree {
+    root: Children,
+    proxy: Children,
+    group: Children,
+    state: Arc<StateDirectory>,
+    directory: PathBuf,
+    pool: Ref<SocketPool>,
+    certificates: Board,
+    seen: watch::Receiver<Sozu>,
+    report: watch::Sender<Arc<Report>>,
+    pool_settings: watch::Sender<socket_pool::Config>,
+    keeper_settings: watch::Sender<state_keeper::Config>,
+    scraper_settings: watch::Sender<metrics_scraper::Config>,
+    scraper_asks: bool,
+    keeper_counts: watch::Sender<bool>,
+    listener: watch::Sender<Arc<TcpListener>>,
+    keeper: watch::Sender<Asked>,
+    /// How the last reload ended.
+    pub reloaded: watch::Sender<LastReload>,
+    /// Which sources run.
+    pub sources: Sources,
+}
+
+impl Tree {
+    /// The tree that the configuration asks for. Starts nothing. What is not configured is not
+    /// there: without a source there is no keeper, no database and no exchange directory. With one
+    /// both directories are locked before anything else is touched.
+    ///
+    /// Children start in this order and stop in the reverse one: nobody declares to a keeper that
+    /// is gone, and the keeper's last requests still find the pool.
+    ///
+    /// # Errors
+    /// If another process has one of the directories.
+    pub fn plant(
+        config: &Config,
+        reload: mpsc::Sender<ReloadNow>,
+        listener: impl FnOnce() -> Result<TcpListener, PlantError>,
+        last: LastReload,
+    ) -> Result<(Supervisor, Self), PlantError> {
+        let wanted = sources::of(config);
+        let state = Arc::new(StateDirectory::new(&config.state_directory));
+        let (pool_settings, _) = watch::channel(settings::pool(&config.sozu));
+        let (keeper_settings, _) = watch::channel(settings::keeper(config, state.clone()));
+        let (scraper_settings, _) = watch::channel(settings::scraper(config));
+        let (keeper_counts, counts) = watch::channel(settings::keeper_counts(config));
+        let (seen, see) = watch::channel(Sozu::Unasked);
+        let (report, reported) = watch::channel(Arc::new(Report::default()));
+        let certificates = Board::default();
+        let (keeper, asked) = watch::channel(None);
+        let (reloaded, reloads) = watch::channel(last);
+        if !wanted.is_empty() {
+            lock(&state, &pool_settings.borrow())?;
+        }
+        let (listener, listens) = watch::channel(Arc::new(listener()?));
+
+        let mut root = Supervisor::new("root");
+        let mut proxy = Supervisor::new("proxy");
+        let group = Supervisor::new("sources");
+        let pool = move |config: socket_pool::Config| config.build(seen.clone());
+        let pool = proxy.child(critical("socket_pool"), anew(&pool_settings, pool));
+        let mut tree = Self {
+            root: root.children(),
+            proxy: proxy.children(),
+            group: group.children(),
+            state,
+            directory: config.state_directory.clone(),
+            pool: pool.clone(),
+            certificates: certificates.clone(),
+            seen: see.clone(),
+            report,
+            pool_settings,
+            keeper_settings,
+            scraper_settings,
+            scraper_asks: !wanted.is_empty(),
+            keeper_counts,
+            listener,
+            keeper,
+            reloaded,
+            sources: Sources::new(),
+        };
+        if !wanted.is_empty() {
+            tree.start_keeper();
+        }
+        for (component, source) in wanted {
+            tree.start_source(component, source);
+        }
+        root.group(proxy);
+        root.group(group);
+
+        let keeper = tree.keeper.subscribe();
+        let scraper = move |config: metrics_scraper::Config| {
+            let keeper = keeper.borrow().as_ref().map(|(keeper, _)| keeper.clone());
+            config.build(pool.clone(), keeper)
+        };
+        let scraper = anew(&tree.scraper_settings, scraper);
+        let scraper = root.child(parking("metrics_scraper"), scraper);
+        let (health, report) = (root.health(), reported.clone());
+        let truth = Truth::new(health.clone(), report, see.clone(), counts.clone());
+        let deps = http_server::Deps {
+            listener: listens,
+            health,
+            report: reported,
+            seen: see,
+            keeper_counts: counts,
+            scraper,
+            metrics: metrics::install(),
+            reloaded: reloads,
+            certificates,
+        };
+        root.child(critical("http_server"), http_server::Config {}.build(deps));
+        let deps = admin_server::Deps {
+            truth,
+            keeper: asked,
+            reload,
+        };
+        root.child(parking("admin_server"), settings::admin(config).build(deps));
+        Ok((root, tree))
+    }
+
+    /// Waits, at the end, for the threads that outlive their actors: until the database is closed and
+    /// no file is left in the exchange directory.
+    pub fn done(&self) -> impl Future<Output = ()> + use<> {
+        let state = self.state.clone();
+        let pool = self.pool_settings.borrow().pool.clone();
+        async move {
+            state.closed().await;
+            pool.file_work_done().await;
+        }
+    }
+
+    /// Locks what the first source needs.
+    ///
+    /// # Errors
+    /// If another process has it.
+    pub fn lock(&self) -> Result<(), LockError> {
+        lock(&self.state, &self.pool_settings.borrow())
+    }
+
+    /// With the first source. It stays when the last one goes, for what that left behind.
+    fn start_keeper(&self) {
         let spec = critical("state_keeper")
             .own_thread()
             .ready_within(FIRST_READING_WITHIN);
-        let keeper = proxy.child(spec, keeper);
-        root.group(proxy);
-
-        let group = Supervisor::new("sources");
-        let deps = sources::Deps {
-            keeper: keeper.clone(),
-            report: reported.clone(),
-            pool: pool.clone(),
-            board: certificates.clone(),
+        let (pool, seen, report) = (self.pool.clone(), self.seen.clone(), self.report.clone());
+        let build = move |config: state_keeper::Config| {
+            config.build(pool.clone(), seen.clone(), report.clone())
         };
-        for (component, source) in sources::of(config) {
-            source.start(&component, &group.children(), &deps);
-        }
-        root.group(group);
-        asked = Some((keeper, config.state_directory.clone()));
-    } else {
-        root.group(proxy);
+        let keeper = self.proxy.start(spec, anew(&self.keeper_settings, build));
+        self.keeper
+            .send_replace(Some((keeper, self.directory.clone())));
     }
 
-    let keeper = asked.as_ref().map(|(keeper, _)| keeper.clone());
-    let scraper = root.child(
-        parking("metrics_scraper"),
-        scraper(config).build(pool, keeper),
-    );
-    let applies = has_sources(config) && config.reconcile.mode == tables::Mode::Apply;
-    let truth = Truth::new(root.health(), reported.clone(), see.clone(), applies);
-    let deps = http_server::Deps {
-        listener: Arc::new(listener),
-        health: root.health(),
-        report: reported,
-        seen: see,
-        keeper_counts: applies,
-        scraper,
-        metrics: metrics::install(),
-        certificates,
-    };
-    root.child(critical("http_server"), http_server::Config {}.build(deps));
-    let deps = admin_server::Deps {
-        truth,
-        keeper: asked,
-    };
-    root.child(parking("admin_server"), admin(config).build(deps));
-    root
+    /// Starts a source's component.
+    pub fn start_source(&mut self, component: String, source: Source) {
+        if self.keeper.borrow().is_none() {
+            self.start_keeper();
+        }
+        let Some((keeper, _)) = self.keeper.borrow().clone() else {
+            return;
+        };
+        let report = self.report.subscribe();
+        let deps = sources::Deps {
+            keeper,
+            report,
+            pool: self.pool.clone(),
+            board: self.certificates.clone(),
+        };
+        source.clone().start(&component, &self.group, &deps);
+        self.sources.insert(component, source);
+    }
+
+    /// Waits until what was started has said something.
+    ///
+    /// # Errors
+    /// If its life ended instead.
+    pub async fn first_word(&self, component: &str) -> Result<(), String> {
+        said(component, self.group.first_word(component)).await
+    }
+
+    /// Stops a source's component; what it declared stays.
+    pub async fn stop_source(&mut self, component: &str) {
+        self.group.stop(component).await;
+        if let Some(source) = self.sources.remove(component) {
+            self.certificates.remove(source.name());
+        }
+    }
+
+    /// What the keeper is told by the configuration. Whether that is news.
+    pub async fn set_keeper(&self, config: &Config) -> bool {
+        let wanted = settings::keeper(config, self.state.clone());
+        let is_news = {
+            let now = self.keeper_settings.borrow();
+            (&now.settings, now.limits) != (&wanted.settings, wanted.limits)
+        };
+        self.keeper_counts.send_if_modified(|counts| {
+            let wanted = settings::keeper_counts(config);
+            std::mem::replace(counts, wanted) != wanted
+        });
+        if is_news {
+            self.keeper_settings.send_replace(wanted.clone());
+            let keeper = self.keeper.borrow().clone();
+            if let Some((keeper, _)) = keeper {
+                // One that does not run begins its next life with them.
+                let _ = keeper.ask(Reconfigure(wanted), TOLD_WITHIN).await;
+            }
+        }
+        is_news
+    }
+
+    /// How Sōzu is reached.
+    ///
+    /// # Errors
+    /// If the pool ends with it.
+    pub async fn set_pool(&self, config: &Config) -> Result<(), String> {
+        self.pool_settings.send_modify(|now| {
+            now.pool = settings::changeable(now.pool.clone(), &config.sozu);
+        });
+        said("socket_pool", self.proxy.renew("socket_pool")).await
+    }
+
+    /// How metrics are shown. Whether that is news.
+    ///
+    /// # Errors
+    /// If the scraper ends with it.
+    pub async fn set_scraper(&mut self, config: &Config) -> Result<bool, String> {
+        let wanted = settings::scraper(config);
+        // it asks the keeper, too, once there is one
+        let has_keeper = self.keeper.borrow().is_some();
+        let keeper_is_news = has_keeper != std::mem::replace(&mut self.scraper_asks, has_keeper);
+        let is_news = keeper_is_news
+            | self.scraper_settings.send_if_modified(|now| {
+                let is_news = *now != wanted;
+                *now = wanted;
+                is_news
+            });
+        if is_news {
+            said("metrics_scraper", self.root.renew("metrics_scraper")).await?;
+        }
+        Ok(is_news)
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.listener.borrow().local_addr().ok()
+    }
+
+    /// Serves there from now on. The listener before is closed once this one answers.
+    pub fn listen(&self, listener: TcpListener) {
+        self.listener.send_replace(Arc::new(listener));
+    }
+}
+
+/// Why there is no tree.
+#[derive(Debug, thiserror::Error)]
+pub enum PlantError {
+    /// Another process has a directory.
+    #[error(transparent)]
+    Locked(#[from] LockError),
+    /// Another daemon has the admin socket.
+    #[error(transparent)]
+    Admin(#[from] SocketError),
+    /// The address cannot be listened on.
+    #[error("{0}")]
+    Bind(String),
+}
+
+/// Whatever else is wrong with a directory may be mended while the daemon runs: it is tried again by
+/// the component that needs it, which says so.
+fn lock(state: &StateDirectory, pool: &socket_pool::Config) -> Result<(), LockError> {
+    if let Err(StoreError::Lock(error @ LockError::InUse { .. })) = state.lock() {
+        return Err(error);
+    }
+    match pool.pool.lock_exchange_directory() {
+        Err(error @ LockError::InUse { .. }) => Err(error),
+        _ => Ok(()),
+    }
 }
 
 /// Its crash loop ends the daemon, and systemd starts it again.
@@ -101,120 +331,29 @@ fn parking(name: &'static str) -> Spec {
     Spec::parking(name, name)
 }
 
-/// What a daemon has for itself alone.
-pub struct Directories {
-    /// The state directory, where there is a source.
-    state: Option<Arc<StateDirectory>>,
-    /// The pool, with its exchange directory.
-    pool: socket_pool::Config,
-}
-
-impl Directories {
-    /// Locks both, before anything else is touched. Without a source there is nothing to lock.
-    ///
-    /// # Errors
-    /// If another process has one of them. Whatever else is wrong may be mended while the daemon
-    /// runs: each is tried again by the component that needs it, which says so.
-    pub fn lock(config: &Config) -> Result<Self, LockError> {
-        let pool = pool(config);
-        if !has_sources(config) {
-            return Ok(Self { state: None, pool });
-        }
-        let state = StateDirectory::new(&config.state_directory);
-        if let Err(StoreError::Lock(error @ LockError::InUse { .. })) = state.lock() {
-            return Err(error);
-        }
-        if let Err(error @ LockError::InUse { .. }) = pool.pool.lock_exchange_directory() {
-            return Err(error);
-        }
-        let state = Some(Arc::new(state));
-        Ok(Self { state, pool })
-    }
-
-    /// Waits, at the end, for the threads that outlive their actors: until the database is closed and no file is left
-    /// in the exchange directory.
-    pub fn done(&self) -> impl Future<Output = ()> + use<> {
-        let (state, pool) = (self.state.clone(), self.pool.pool.clone());
-        async move {
-            if let Some(state) = state {
-                state.closed().await;
-            }
-            pool.file_work_done().await;
-        }
+/// The factory of a child whose settings may change: each life is made with those of its time.
+fn anew<C, A, F>(
+    settings: &watch::Sender<C>,
+    build: impl Fn(C) -> F + Send + Sync + 'static,
+) -> impl Fn(Reporter) -> A + Send + Sync + 'static
+where
+    C: Clone + Send + Sync + 'static,
+    F: Fn(Reporter) -> A,
+{
+    let settings = settings.subscribe();
+    move |reporter| {
+        let config = settings.borrow().clone();
+        build(config)(reporter)
     }
 }
 
-fn has_sources(config: &Config) -> bool {
-    !sources::of(config).is_empty()
-}
-
-fn pool(config: &Config) -> socket_pool::Config {
-    let sozu = &config.sozu;
-    let mut pool = Builder::new(&sozu.command_socket)
-        .connections(sozu.connections)
-        .worker_timeout(sozu.worker_timeout)
-        .max_request_bytes(sozu.max_request_bytes);
-    if has_sources(config) {
-        pool = pool.exchange_directory(&sozu.exchange_directory);
-        if !sozu.exchange_directory_in_sozu.as_os_str().is_empty() {
-            pool = pool.exchange_directory_in_sozu(&sozu.exchange_directory_in_sozu);
-        }
-    }
-    socket_pool::Config { pool }
-}
-
-fn keeper(config: &Config, state_directory: Arc<StateDirectory>) -> state_keeper::Config {
-    state_keeper::Config {
-        state_directory,
-        instance: config.instance.clone(),
-        limits: Limits {
-            journal_keep: config.journal.keep,
-            journal_rows: config.journal.max_rows,
-            dead_letter_rows: config.dead_letters.max_rows,
-            dead_letter_bytes: config.dead_letters.max_bytes.0,
-        },
-        settings: Settings {
-            bounds: Bounds {
-                removal_share: config.guard.removal_share,
-                removal_minimum: config.guard.removal_minimum,
-            },
-            mode: match config.reconcile.mode {
-                tables::Mode::Apply => Mode::Apply,
-                tables::Mode::Observe => Mode::Observe,
-            },
-            interval: config.reconcile.interval,
-            upgrade_workers: config.reconcile.upgrade_workers,
-            worker_timeout: config.sozu.worker_timeout,
-            max_request_bytes: config.sozu.max_request_bytes,
-            policies: sources::policies(config),
-            // A bus is not waited for: an absent broker holds up nothing else.
-            sources: sources::of(config)
-                .values()
-                .filter(|source| !source.is_bus())
-                .map(Source::name)
-                .cloned()
-                .collect(),
-        },
-    }
-}
-
-fn admin(config: &Config) -> admin_server::Config {
-    let admin = &config.admin;
-    admin_server::Config {
-        socket: admin.socket.clone(),
-        group: admin.group.clone(),
-        group_may_write: admin.group_may_write,
-    }
-}
-
-fn scraper(config: &Config) -> metrics_scraper::Config {
-    metrics_scraper::Config {
-        share_for: config.metrics.share_for,
-        detail: match config.metrics.detail {
-            tables::Detail::Proxy => Detail::Proxy,
-            tables::Detail::Cluster => Detail::Cluster,
-            tables::Detail::Backend => Detail::Backend,
-        },
-        max_series: config.metrics.max_series,
+/// One that is slow is not failed.
+async fn said(
+    component: &str,
+    word: impl Future<Output = Result<(), String>>,
+) -> Result<(), String> {
+    match timeout(FIRST_WORD_WITHIN, word).await {
+        Ok(word) => word.map_err(|error| format!("{component}: {error}")),
+        Err(_) => Ok(()),
     }
 }

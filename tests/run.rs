@@ -169,11 +169,11 @@ fn a_second_signal_ends_it_at_once_with_1() {
 }
 
 #[test]
-fn a_hangup_does_not_end_it() {
+fn a_hangup_reloads_and_does_not_end_it() {
     let mut daemon = Daemon::start("");
     let address = daemon.address();
     daemon.signal(Signal::SIGHUP);
-    daemon.hears("cannot reload yet");
+    daemon.hears("The configuration was reloaded.");
     assert!(get(&address, "/livez").starts_with("HTTP/1.1 200"));
     daemon.signal(Signal::SIGTERM);
     assert_eq!(daemon.ends(), Some(0));

@@ -9,3 +9,4 @@ pub mod metrics_scraper;
 pub mod pulsar_consumer;
 pub mod socket_pool;
 pub mod state_keeper;
+mod web;

@@ -9,10 +9,11 @@ use actix::Message;
 use serde::Serialize;
 use sozu_command_lib::proto::command::Request;
 use sozu_socket::{Answer, BulkAnswer, ExchangeError, Prepared, Print, Reading};
+use tokio::sync::oneshot;
 
 use crate::{
     metrics_scraper::{Notes, Snapshot},
-    state_keeper::key::Keyed,
+    state_keeper::{self, key::Keyed},
 };
 
 /// A source's name as in the configuration: bare (`local`), unique over all kinds of sources.
@@ -171,6 +172,9 @@ pub enum DeclareError {
     /// The keeper has not read its database or Sōzu yet.
     #[error("the keeper is starting; it is tried again")]
     Starting,
+    /// The source is in no configuration: it has just left it.
+    #[error("the source is not in the configuration")]
+    NotConfigured,
     /// Sōzu is away: a bus keeps its backlog meanwhile.
     #[error("Sōzu is away; it is tried again")]
     Away,
@@ -267,6 +271,29 @@ pub struct Paused {
     pub under_way: usize,
     /// Why the daemon's next start will not know of it.
     pub not_kept: Option<String>,
+}
+
+/// To the keeper: other settings, and other sources, from now on.
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "()")]
+pub struct Reconfigure(pub state_keeper::Config);
+
+/// To whoever runs the daemon: read the configuration again, and say what came of it.
+#[derive(Debug)]
+pub struct ReloadNow {
+    /// The user id of the person's process.
+    pub uid: u32,
+    /// For the answer.
+    pub reply: oneshot::Sender<Result<Reloaded, String>>,
+}
+
+/// The configuration was read again, and runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Reloaded {
+    /// What was changed; nothing, if it is the same as before.
+    pub changed: Vec<String>,
+    /// What is wrong with what the configuration names, and is tried again by itself.
+    pub notes: Vec<String>,
 }
 
 /// To the keeper: every hold, eldest source first.

@@ -217,6 +217,21 @@ pub const SOZU_UP: Metric = Metric::gauge(
     "sozu_up",
     "1 if Sōzu's main process answered this scrape, else 0.",
 );
+/// Without labels. The start counts as a reload.
+pub const CONFIG_LAST_RELOAD_SUCCESSFUL: Metric = Metric::gauge(
+    "sozu_manager_config_last_reload_successful",
+    "1 if the configuration that was read last is the one that runs, else 0.",
+);
+/// Without labels.
+pub const CONFIG_LAST_RELOAD_SUCCESS: Metric = Metric::gauge(
+    "sozu_manager_config_last_reload_success_timestamp_seconds",
+    "When a configuration was last taken, in seconds since 1970.",
+);
+/// `{outcome}`: see [`ReloadOutcome`].
+pub const CONFIG_RELOADS: Metric = Metric::counter(
+    "sozu_manager_config_reloads_total",
+    "Reloads of the configuration by outcome.",
+);
 /// Without labels; only while Sōzu answers.
 pub const SOZU_WORKERS: Metric = Metric::gauge(
     "sozu_workers",
@@ -267,7 +282,7 @@ pub const PROCESS_START: Metric = Metric::gauge(
 );
 
 /// What the exporter renders.
-pub const RECORDED: [Metric; 9] = [
+pub const RECORDED: [Metric; 10] = [
     SOZU_REQUESTS,
     SCRAPE_DURATION,
     CHANGES,
@@ -277,6 +292,7 @@ pub const RECORDED: [Metric; 9] = [
     PUBLISH_TO_LIVE,
     RESTORATIONS,
     RESTORATION_DURATION,
+    CONFIG_RELOADS,
 ];
 
 /// How a request to Sōzu ended.
@@ -310,6 +326,58 @@ impl Outcome {
             Outcome::NotSent => "not_sent",
         }
     }
+}
+
+/// How a reload ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReloadOutcome {
+    /// The new configuration runs.
+    Applied,
+    /// It is the same as before.
+    Unchanged,
+    /// It is wrong, or cannot be taken while the daemon runs; nothing was changed.
+    Refused,
+    /// It failed in the middle, and what was before was put back.
+    RolledBack,
+}
+
+impl ReloadOutcome {
+    /// Every outcome.
+    pub const ALL: [Self; 4] = [
+        Self::Applied,
+        Self::Unchanged,
+        Self::Refused,
+        Self::RolledBack,
+    ];
+
+    /// The name in metrics and logs.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Applied => "applied",
+            Self::Unchanged => "unchanged",
+            Self::Refused => "refused",
+            Self::RolledBack => "rolled_back",
+        }
+    }
+
+    /// Whether the configuration that was read is the one that runs.
+    pub const fn succeeded(self) -> bool {
+        matches!(self, Self::Applied | Self::Unchanged)
+    }
+}
+
+/// How the last reload ended. The start counts as one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LastReload {
+    /// Whether the configuration that was read last is the one that runs.
+    pub succeeded: bool,
+    /// When one was last taken.
+    pub success: SystemTime,
+}
+
+/// A reload of the configuration ended.
+pub fn reloaded(outcome: ReloadOutcome) {
+    ::metrics::counter!(CONFIG_RELOADS.name, "outcome" => outcome.name()).increment(1);
 }
 
 /// A request to Sōzu ended.
@@ -406,6 +474,9 @@ pub fn install() -> Registry {
 pub(crate) fn begin() {
     for outcome in Outcome::ALL {
         ::metrics::counter!(SOZU_REQUESTS.name, "outcome" => outcome.name()).increment(0);
+    }
+    for outcome in ReloadOutcome::ALL {
+        ::metrics::counter!(CONFIG_RELOADS.name, "outcome" => outcome.name()).increment(0);
     }
 }
 

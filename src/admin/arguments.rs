@@ -108,6 +108,11 @@ pub(crate) enum Command {
         #[command(flatten)]
         output: Output,
     },
+    /// Let the daemon read its configuration again, and wait until the new one runs
+    Reload {
+        #[command(flatten)]
+        output: Output,
+    },
     /// End a pause: what waits is sent
     Resume {
         #[command(flatten)]
@@ -152,4 +157,11 @@ fn since(text: &str) -> Result<SystemTime, String> {
         .ok_or_else(|| {
             "write a duration such as 1h, or a time such as 2026-11-24T12:00:00Z".to_owned()
         })
+}
+
+impl Command {
+    /// Whether it is worth asking although the configuration is wrong.
+    pub(crate) fn is_reload(&self) -> bool {
+        matches!(self, Self::Reload { .. })
+    }
 }

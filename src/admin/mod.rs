@@ -5,7 +5,10 @@ mod client;
 mod show;
 mod table;
 
-use std::io::{self, BufRead, IsTerminal, Write};
+use std::{
+    io::{self, BufRead, IsTerminal, Write},
+    path::Path,
+};
 
 use serde_json::Value;
 
@@ -14,14 +17,13 @@ use self::arguments::{Confirmed, Holds, Orphans};
 pub(crate) use self::client::{Client, ClientError, parse};
 use crate::{
     cli::print,
-    config::Config,
     exit::Exit,
     output::{Form, Output},
 };
 
-/// Does what the command says, with the daemon of this configuration.
-pub(crate) fn run(command: &Command, config: &Config) -> Exit {
-    match answer(command, &Client::new(&config.admin.socket)) {
+/// Does what the command says, with the daemon that listens on this socket.
+pub(crate) fn run(command: &Command, socket: &Path) -> Exit {
+    match answer(command, &Client::new(socket)) {
         Ok(exit) => exit,
         Err(error) => {
             // Nobody is left to tell if standard error is gone.
@@ -53,6 +55,10 @@ fn answer(command: &Command, client: &Client) -> Result<Exit, ClientError> {
             let lasts = humantime::format_duration(*lasts).to_string();
             let paused = client.post_with(&["pause"], &[("for", &lasts)])?;
             Ok(printed(*output, &paused, show::paused))
+        }
+        Command::Reload { output } => {
+            let reloaded = client.post(&["reload"])?;
+            Ok(printed(*output, &reloaded, show::reloaded))
         }
         Command::Resume { output } => {
             let resumed = client.post(&["resume"])?;

@@ -180,6 +180,16 @@ pub(super) fn resumed(value: &Value) -> String {
     said(&lines)
 }
 
+pub(super) fn reloaded(value: &Value) -> String {
+    let lines = |key: &str| value[key].as_array().into_iter().flatten().map(text);
+    let mut said_of: Vec<String> = lines("changed").collect();
+    if said_of.is_empty() {
+        said_of.push("Nothing has changed.".to_owned());
+    }
+    said_of.extend(lines("notes").map(|note| format!("note: {note}")));
+    said(&said_of)
+}
+
 fn said(lines: &[String]) -> String {
     let lines: Vec<String> = lines
         .iter()

@@ -2,7 +2,11 @@
 //! directories are the defaults of ours. No other variable is read as a setting: Kubernetes sets
 //! `SOZU_MANAGER_PORT` by itself for a service of that name.
 
-use std::{collections::BTreeMap, ffi::OsString, path::Path};
+use std::{
+    collections::BTreeMap,
+    ffi::OsString,
+    path::{Path, PathBuf},
+};
 
 use config::{ConfigError, File, FileFormat};
 
@@ -51,6 +55,20 @@ impl Environment {
     /// The environment of this process.
     pub fn of_process() -> Self {
         std::env::vars_os().collect()
+    }
+
+    /// `[admin] socket`, if it is set here.
+    pub(super) fn admin_socket(&self) -> Option<String> {
+        let value = self.settings.get("SOZU_MANAGER__ADMIN__SOCKET")?;
+        value.to_str().map(str::to_owned)
+    }
+
+    /// `[admin] socket`, if it is set nowhere.
+    pub(super) fn default_admin_socket(&self) -> PathBuf {
+        self.runtime_directory.as_ref().map_or_else(
+            || Config::default().admin.socket,
+            |directory| Path::new(directory).join("admin.sock"),
+        )
     }
 
     /// All that is wrong in it. Notes in `origins` what it sets.

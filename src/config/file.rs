@@ -22,6 +22,17 @@ pub(super) fn text<'a>(file: &str, bytes: &'a [u8]) -> Result<&'a str, Problem> 
     })
 }
 
+/// The text at this path, as far as the file can be read at all.
+pub(super) fn value(text: &str, path: &[&str]) -> Option<String> {
+    let (document, _) = DeTable::parse_recoverable(text);
+    let (last, tables) = path.split_last()?;
+    let mut table = document.get_ref();
+    for name in tables {
+        table = table.get(*name)?.get_ref().as_table()?;
+    }
+    Some(table.get(*last)?.get_ref().as_str()?.to_owned())
+}
+
 /// All that is wrong in the file, in its order. Notes in `origins` where each value is set.
 pub(super) fn check(
     schema: &Schema,

@@ -15,7 +15,10 @@ mod schema;
 mod size;
 pub mod tables;
 
-use std::{io, path::Path};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 pub use environment::Environment;
 pub use problem::{Origin, Origins, Problem};
@@ -60,7 +63,8 @@ const IDLE: [&[&str]; 1] = [&["dead_letters", "when_full"]];
 impl Loaded {
     /// What somebody set and this version does not act on yet: nothing is ignored in silence.
     pub fn idle(&self) -> Vec<Problem> {
-        let set = |path: &&&[&str]| schema::differs_from_default(&self.config, path);
+        let default = Config::default();
+        let set = |path: &&&[&str]| schema::differ(&self.config, &default, path);
         let told = |path: &&[&str]| {
             let path: Vec<String> = path.iter().map(|&key| key.to_owned()).collect();
             let what = format!(
@@ -80,6 +84,36 @@ impl Loaded {
     }
 }
 
+/// Keys whose value cannot change while the daemon runs: what is locked, what a life of the database
+/// or of Sōzu stands on, and the way by which a reload is asked for.
+const FIXED: [&[&str]; 9] = [
+    &["state_directory"],
+    &["instance"],
+    &["log", "format"],
+    &["sozu", "command_socket"],
+    &["sozu", "exchange_directory"],
+    &["sozu", "exchange_directory_in_sozu"],
+    &["admin", "socket"],
+    &["admin", "group"],
+    &["admin", "group_may_write"],
+];
+
+impl Loaded {
+    /// What differs from the running configuration and cannot change while the daemon runs.
+    pub fn fixed(&self, running: &Config) -> Vec<Problem> {
+        let differs = |path: &&&[&str]| schema::differ(&self.config, running, path);
+        let told = |path: &&[&str]| {
+            let path: Vec<String> = path.iter().map(|&key| key.to_owned()).collect();
+            let what = format!(
+                "{}: it cannot change while the daemon runs; restart the daemon, or write the value that it runs with",
+                schema::dotted(&path)
+            );
+            Problem::new(self.origins.of(&path), what)
+        };
+        FIXED.iter().filter(differs).map(told).collect()
+    }
+}
+
 /// Reads the file and lays the environment over it.
 pub fn load(path: &Path, environment: &Environment) -> Result<Loaded, LoadError> {
     let name = path.display().to_string();
@@ -96,6 +130,15 @@ pub fn load(path: &Path, environment: &Environment) -> Result<Loaded, LoadError>
             error,
         }),
     }
+}
+
+/// Where the daemon's admin socket is most likely, by a configuration that is wrong.
+pub fn admin_socket(path: &Path, environment: &Environment) -> PathBuf {
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    let set = environment
+        .admin_socket()
+        .or_else(|| file::value(&text, &["admin", "socket"]));
+    set.map_or_else(|| environment.default_admin_socket(), PathBuf::from)
 }
 
 /// Reads a file's content; `name` is what messages call it.

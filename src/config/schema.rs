@@ -146,14 +146,14 @@ fn plain(message: &str) -> String {
         )
 }
 
-/// Whether the value at the path is another one than the default.
-pub(super) fn differs_from_default(config: &Config, path: &[&str]) -> bool {
-    let value = |table: Table| {
-        let first = Value::Table(table);
+/// Whether the values at the path differ.
+pub(super) fn differ(one: &Config, other: &Config, path: &[&str]) -> bool {
+    let value = |config| {
+        let first = Value::Table(table_of(config));
         path.iter()
             .try_fold(first, |value, key| value.get(key).cloned())
     };
-    value(table_of(config)) != value(table_of(&Config::default()))
+    value(one) != value(other)
 }
 
 /// `[http] address`, as messages call a path.

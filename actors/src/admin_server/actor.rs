@@ -8,12 +8,8 @@ use std::{
     time::Duration,
 };
 
-use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Running, WrapFuture};
-use actix_web::{
-    App,
-    dev::{Server, ServerHandle},
-    middleware, web,
-};
+use actix::{Actor, ActorFutureExt, AsyncContext, Context, Running, WrapFuture};
+use actix_web::{App, dev::Server, middleware, web};
 use supervisors::Reporter;
 
 use super::{
@@ -21,7 +17,10 @@ use super::{
     routes::{self, Site},
     socket::Bound,
 };
-use crate::http_server;
+use crate::{
+    http_server,
+    web::{Life, Serves},
+};
 
 /// How many may be connected.
 const CONNECTIONS: usize = 64;
@@ -46,16 +45,6 @@ pub struct AdminServer {
     life: Option<Life>,
 }
 
-/// A web server that stops when this is dropped, whatever way the actor ends.
-struct Life(ServerHandle);
-
-impl Drop for Life {
-    fn drop(&mut self) {
-        // The order is given by the call; the future only waits for its end.
-        drop(self.0.stop(true));
-    }
-}
-
 impl AdminServer {
     pub(super) fn new(
         config: Config,
@@ -78,7 +67,7 @@ impl AdminServer {
         let then = opening.into_actor(self).map(|opened, server, context| {
             let error = match opened {
                 Ok(Ok(listener)) => match server.serve(listener) {
-                    Ok(web_server) => return server.tend(web_server, context),
+                    Ok(web_server) => return server.opened(web_server, context),
                     Err(error) => format!("the web server cannot start: {error}"),
                 },
                 Ok(Err(error)) => error,
@@ -109,25 +98,10 @@ impl AdminServer {
         Ok(server.run())
     }
 
-    fn tend(&mut self, server: Server, context: &mut Context<Self>) {
+    fn opened(&mut self, server: Server, context: &mut Context<Self>) {
         let path = self.config.socket.display();
         self.reporter.running(format!("listens on {path}"));
-        self.life = Some(Life(server.handle()));
-        // A task of its own: it ends in order even when the actor does not.
-        let ended = actix::spawn(server);
-        context.spawn(ended.into_actor(self).map(|ended, actor, context| {
-            if actor.life.take().is_some() {
-                let error = match ended {
-                    Ok(Ok(())) => "it was stopped by somebody else".to_owned(),
-                    Ok(Err(error)) => error.to_string(),
-                    Err(error) => error.to_string(),
-                };
-                actor
-                    .reporter
-                    .failed(format!("the admin server ended by itself: {error}"));
-            }
-            context.stop();
-        }));
+        Serves::tend(self, server, context);
         context.run_interval(LOOK_AFTER, |actor, _| {
             let lost = lock(&actor.bound).as_ref().is_some_and(|it| !it.is_there());
             if lost {
@@ -140,7 +114,7 @@ impl AdminServer {
     }
 
     /// Nobody can connect from here on.
-    fn close(&mut self) {
+    fn remove_socket(&mut self) {
         if let Some(bound) = lock(&self.bound).take() {
             bound.remove();
         }
@@ -170,12 +144,19 @@ impl Actor for AdminServer {
         self.open(context);
     }
 
-    /// Stops the web server first, and then, when that has answered what it was asked, the actor.
     fn stopping(&mut self, _: &mut Context<Self>) -> Running {
-        self.close();
-        match self.life.take() {
-            Some(_) => Running::Continue,
-            None => Running::Stop,
-        }
+        self.remove_socket();
+        self.close()
+    }
+}
+
+impl Serves for AdminServer {
+    fn life(&mut self) -> &mut Option<Life> {
+        &mut self.life
+    }
+
+    fn ended(&mut self, error: String) {
+        self.reporter
+            .failed(format!("the admin server ended by itself: {error}"));
     }
 }

@@ -7,9 +7,10 @@ use std::{
 
 use actix_web::web;
 use supervisors::{Ref, Reporter};
+use tokio::sync::{mpsc, watch};
 
 use super::{AdminServer, access::Access, routes::Site};
-use crate::{http_server::Truth, state_keeper::StateKeeper};
+use crate::{http_server::Truth, messages::ReloadNow, state_keeper::StateKeeper};
 
 /// The settings of the admin server.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,8 +27,10 @@ pub struct Config {
 pub struct Deps {
     /// What is live, ready and healthy.
     pub truth: Truth,
-    /// The keeper and its state directory; none without a source.
-    pub keeper: Option<(Ref<StateKeeper>, PathBuf)>,
+    /// The keeper and its state directory; none as long as there was no source.
+    pub keeper: watch::Receiver<Option<(Ref<StateKeeper>, PathBuf)>>,
+    /// Who reads the configuration again.
+    pub reload: mpsc::Sender<ReloadNow>,
 }
 
 impl Config {
@@ -37,6 +40,7 @@ impl Config {
             access: Access::new(!self.group.is_empty(), self.group_may_write),
             truth: deps.truth,
             keeper: deps.keeper,
+            reload: deps.reload,
         });
         let bound = Arc::new(Mutex::new(None));
         move |reporter| AdminServer::new(self.clone(), site.clone(), bound.clone(), reporter)

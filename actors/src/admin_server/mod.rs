@@ -13,6 +13,7 @@
 //! | `GET /v1/orphans` | an array of sources with what they left behind |
 //! | `POST /v1/orphans/{source}/remove` | as for a hold |
 //! | `POST /v1/pause?for=1h`, `/v1/resume` | how it stands: until when nothing is sent, and what waits |
+//! | `POST /v1/reload` | what was changed, once the configuration was read again and runs; 409 if it is wrong |
 //! | `GET /v1/journal?source=&key=&verdict=&since=&limit=` | an array: the latest changes, eldest first |
 //!
 //! An error is `{"error": "what is wrong; what to do"}`.

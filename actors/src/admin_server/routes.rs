@@ -6,12 +6,14 @@ use actix::{Handler, Message};
 use actix_web::{HttpResponse, ResponseError, http::StatusCode, http::header, web};
 use serde::{Deserialize, Serialize};
 use supervisors::{AskError, Ref};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::access::{Access, Reader, Writer};
 use crate::{
     http_server::Truth,
     messages::{
-        Compare, DiffError, ListHolds, ListOrphans, Order, OrderError, Pause, SourceName, What,
+        Compare, DiffError, ListHolds, ListOrphans, Order, OrderError, Pause, ReloadNow,
+        SourceName, What,
     },
     state_keeper::{
         StateKeeper,
@@ -36,7 +38,8 @@ const LONGEST_PAUSE: Duration = Duration::from_hours(7 * 24);
 pub(super) struct Site {
     pub(super) access: Access,
     pub(super) truth: Truth,
-    pub(super) keeper: Option<(Ref<StateKeeper>, PathBuf)>,
+    pub(super) keeper: watch::Receiver<Option<(Ref<StateKeeper>, PathBuf)>>,
+    pub(super) reload: mpsc::Sender<ReloadNow>,
 }
 
 /// What is wrong, as an answer.
@@ -109,6 +112,7 @@ pub(super) fn configure(app: &mut web::ServiceConfig) {
         .route("/v1/pause", web::post().to(pause))
         .route("/v1/resume", web::post().to(resume))
         .route("/v1/journal", web::get().to(journal))
+        .route("/v1/reload", web::post().to(reload))
         .default_service(web::to(no_such_path));
 }
 
@@ -244,7 +248,7 @@ async fn journal(
         let why = format!("since: {error}; write a time as 2026-11-24T12:00:00Z");
         Problem::new(StatusCode::BAD_REQUEST, why)
     })?;
-    let Some((_, directory)) = site.keeper.clone() else {
+    let Some((_, directory)) = site.keeper.borrow().clone() else {
         return Ok(empty());
     };
     let filter = Filter {
@@ -259,6 +263,23 @@ async fn journal(
     let lines =
         lines.map_err(|error| Problem::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string()))?;
     Ok(json(StatusCode::OK, &lines))
+}
+
+async fn reload(writer: Writer, site: web::Data<Site>) -> Result<HttpResponse, Problem> {
+    let (reply, answer) = oneshot::channel();
+    let asked = site.reload.send(ReloadNow {
+        uid: writer.uid,
+        reply,
+    });
+    let lost = || {
+        let why = "the daemon could not reload, perhaps since it ends; see its log";
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, why)
+    };
+    asked.await.map_err(|_| lost())?;
+    match answer.await.map_err(|_| lost())? {
+        Ok(reloaded) => Ok(json(StatusCode::OK, &reloaded)),
+        Err(why) => Err(Problem::new(StatusCode::CONFLICT, why)),
+    }
 }
 
 async fn no_such_path() -> HttpResponse {
@@ -276,7 +297,7 @@ where
     M::Result: Send,
     StateKeeper: Handler<M>,
 {
-    let Some((keeper, _)) = &site.keeper else {
+    let Some((keeper, _)) = site.keeper.borrow().clone() else {
         return Ok(None);
     };
     Ok(Some(keeper.ask(message, KEEPER_WITHIN).await?))

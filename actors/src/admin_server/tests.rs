@@ -39,7 +39,7 @@ fn tree(socket: PathBuf) -> (Supervisor, Ref<AdminServer>) {
     let (_, report) = watch::channel(Arc::default());
     let (_, seen) = watch::channel(Sozu::Unasked);
     let mut root = Supervisor::new("root");
-    let truth = Truth::new(root.health(), report, seen, false);
+    let truth = Truth::new(root.health(), report, seen, watch::channel(false).1);
     let config = Config {
         socket,
         group: String::new(),
@@ -47,7 +47,8 @@ fn tree(socket: PathBuf) -> (Supervisor, Ref<AdminServer>) {
     };
     let life = config.build(Deps {
         truth,
-        keeper: None,
+        keeper: watch::channel(None).1,
+        reload: tokio::sync::mpsc::channel(1).0,
     });
     let server = root.child(Spec::parking("admin_server", "admin_server"), life);
     (root, server)

@@ -1,18 +1,16 @@
-//! The HTTP server's shell: a life of the web server for each life of the actor.
+//! The HTTP server's shell: a web server for each life of the actor, and for each listener that it is
+//! given.
 
 use std::{io, net::TcpListener, sync::Arc, time::Duration};
 
 use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Running, WrapFuture};
-use actix_web::{
-    App,
-    dev::{Server, ServerHandle},
-    http::KeepAlive,
-    middleware, web,
-};
+use actix_web::{App, dev::Server, http::KeepAlive, middleware, web};
 use socket2::SockRef;
 use supervisors::Reporter;
+use tokio::sync::watch;
 
 use super::routes::{self, Site};
+use crate::web::{Life, Serves};
 
 /// Two threads, so that a long answer does not keep a probe waiting.
 const WORKERS: usize = 2;
@@ -30,25 +28,15 @@ const HEARTBEAT: Duration = Duration::from_secs(5);
 
 /// The HTTP server.
 pub struct HttpServer {
-    listener: Arc<TcpListener>,
+    listener: watch::Receiver<Arc<TcpListener>>,
     site: web::Data<Site>,
     reporter: Reporter,
     life: Option<Life>,
 }
 
-/// A web server that stops when this is dropped, whatever way the actor ends.
-struct Life(ServerHandle);
-
-impl Drop for Life {
-    fn drop(&mut self) {
-        // The order is given by the call; the future only waits for its end.
-        drop(self.0.stop(true));
-    }
-}
-
 impl HttpServer {
     pub(super) fn new(
-        listener: Arc<TcpListener>,
+        listener: watch::Receiver<Arc<TcpListener>>,
         site: web::Data<Site>,
         reporter: Reporter,
     ) -> Self {
@@ -65,8 +53,40 @@ impl HttpServer {
         self.site.clone()
     }
 
-    fn serve(&self) -> io::Result<Server> {
-        let listener = self.listener.try_clone()?;
+    /// Serves at the present listener. The one before it is closed once this one answers.
+    fn open(&mut self, context: &mut Context<Self>) {
+        let listener = self.listener.borrow_and_update().clone();
+        let served = self
+            .serve(&listener)
+            .and_then(|server| Ok((server, listener.local_addr()?)));
+        match served {
+            Ok((server, address)) => {
+                self.reporter.running(format!("listens on {address}"));
+                self.tend(server, context);
+            }
+            Err(error) => {
+                let error = format!("the HTTP server cannot start: {error}");
+                self.reporter.failed(error);
+                context.stop();
+            }
+        }
+    }
+
+    /// Moves on when there is another listener.
+    fn follow(&self, context: &mut Context<Self>) {
+        let mut listener = self.listener.clone();
+        let changed = async move { listener.changed().await };
+        context.spawn(changed.into_actor(self).map(|changed, server, context| {
+            // Whoever could change it may be gone.
+            if changed.is_ok() {
+                server.open(context);
+                server.follow(context);
+            }
+        }));
+    }
+
+    fn serve(&self, listener: &TcpListener) -> io::Result<Server> {
+        let listener = listener.try_clone()?;
         // each connection inherits it (tcp(7)): actix-http bounds no writing
         SockRef::from(&listener).set_tcp_user_timeout(Some(TAKEN_WITHIN))?;
         let site = self.site.clone();
@@ -93,41 +113,23 @@ impl Actor for HttpServer {
     type Context = Context<Self>;
 
     fn started(&mut self, context: &mut Context<Self>) {
-        let address = self.listener.local_addr();
-        let server = match (self.serve(), address) {
-            (Ok(server), Ok(address)) => {
-                self.reporter.running(format!("listens on {address}"));
-                server
-            }
-            (Err(error), _) | (_, Err(error)) => {
-                self.reporter
-                    .failed(format!("the HTTP server cannot start: {error}"));
-                return context.stop();
-            }
-        };
-        self.life = Some(Life(server.handle()));
+        self.open(context);
+        self.follow(context);
         context.run_interval(HEARTBEAT, |actor, _| actor.reporter.tick());
-        // A task of its own: it ends in order even when the actor does not.
-        let ended = actix::spawn(server);
-        context.spawn(ended.into_actor(self).map(|ended, actor, context| {
-            if actor.life.take().is_some() {
-                let error = match ended {
-                    Ok(Ok(())) => "it was stopped by somebody else".to_owned(),
-                    Ok(Err(error)) => error.to_string(),
-                    Err(error) => error.to_string(),
-                };
-                let error = format!("the HTTP server ended by itself: {error}");
-                actor.reporter.failed(error);
-            }
-            context.stop();
-        }));
     }
 
-    /// Stops the web server first, and then, when that has answered what it was asked, the actor.
     fn stopping(&mut self, _: &mut Context<Self>) -> Running {
-        match self.life.take() {
-            Some(_) => Running::Continue,
-            None => Running::Stop,
-        }
+        self.close()
+    }
+}
+
+impl Serves for HttpServer {
+    fn life(&mut self) -> &mut Option<Life> {
+        &mut self.life
+    }
+
+    fn ended(&mut self, error: String) {
+        let error = format!("the HTTP server ended by itself: {error}");
+        self.reporter.failed(error);
     }
 }

@@ -9,18 +9,21 @@ use tokio::sync::watch;
 
 use super::{HttpServer, Truth, routes::Site};
 use crate::{
-    fs_watcher::pki::Board, metrics::Registry, metrics_scraper::MetricsScraper,
+    fs_watcher::pki::Board,
+    metrics::{LastReload, Registry},
+    metrics_scraper::MetricsScraper,
     state_keeper::report::Report,
 };
 
-/// The settings of the HTTP server beyond its address, which is bound before it is built: none.
+/// The settings of the HTTP server beyond its address, which is bound for it: none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Config {}
 
 /// What the HTTP server shows and asks.
 pub struct Deps {
-    /// Bound once, for all lives: a restart refuses no connection.
-    pub listener: Arc<TcpListener>,
+    /// Bound once, for all lives: a restart refuses no connection. Another one takes its place
+    /// without a gap.
+    pub listener: watch::Receiver<Arc<TcpListener>>,
     /// The whole tree's health.
     pub health: Health,
     /// What the keeper says.
@@ -29,13 +32,15 @@ pub struct Deps {
     pub seen: watch::Receiver<Sozu>,
     /// Whether the keeper's conditions count for `/readyz`: there is a source, and what is wanted
     /// is applied rather than only observed.
-    pub keeper_counts: bool,
+    pub keeper_counts: watch::Receiver<bool>,
     /// Who asks Sōzu at a scrape.
     pub scraper: Ref<MetricsScraper>,
     /// What was counted.
     pub metrics: Registry,
     /// What becomes of certificates.
     pub certificates: Board,
+    /// How the last reload ended.
+    pub reloaded: watch::Receiver<LastReload>,
 }
 
 impl Config {
@@ -46,6 +51,7 @@ impl Config {
             scraper: deps.scraper,
             metrics: deps.metrics,
             certificates: deps.certificates,
+            reloaded: deps.reloaded,
         });
         let listener = deps.listener;
         move |reporter| HttpServer::new(listener.clone(), site.clone(), reporter)

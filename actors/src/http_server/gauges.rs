@@ -11,11 +11,12 @@ use super::ready::Line;
 use crate::{
     messages::Scrape,
     metrics::{
-        self, BUILD_INFO, CLUSTERS_IN_OTHER, COMPONENT_RESTARTS, COMPONENT_STATE, DATABASE_SIZE,
-        DRIFT_OBJECTS, FOREIGN_OBJECTS, HELD_REMOVALS, LAST_PROOF, Metric, OBJECTS,
-        ORPHANED_OBJECTS, PARKED_CHANGES, READY, SCRAPE_COMPLETE, SERIES_LEFT_OUT, SOURCE_BACKLOG,
-        SOURCE_CAUGHT_UP, SOURCE_LAST_CHANGE, SOZU_UP, SOZU_WORKERS, UNASKED_CLUSTERS,
-        UNKNOWN_METRICS, UNSERVABLE_OBJECTS, seconds, text::Text,
+        self, BUILD_INFO, CLUSTERS_IN_OTHER, COMPONENT_RESTARTS, COMPONENT_STATE,
+        CONFIG_LAST_RELOAD_SUCCESS, CONFIG_LAST_RELOAD_SUCCESSFUL, DATABASE_SIZE, DRIFT_OBJECTS,
+        FOREIGN_OBJECTS, HELD_REMOVALS, LAST_PROOF, LastReload, Metric, OBJECTS, ORPHANED_OBJECTS,
+        PARKED_CHANGES, READY, SCRAPE_COMPLETE, SERIES_LEFT_OUT, SOURCE_BACKLOG, SOURCE_CAUGHT_UP,
+        SOURCE_LAST_CHANGE, SOZU_UP, SOZU_WORKERS, UNASKED_CLUSTERS, UNKNOWN_METRICS,
+        UNSERVABLE_OBJECTS, seconds, text::Text,
     },
     state_keeper::{
         key::Kind,
@@ -59,6 +60,13 @@ pub(super) fn of_this_program(text: &mut Text, components: &[Component], conditi
     for (name, state) in conditions {
         family.sample(&[("condition", name)], u8::from(state.is_ok()));
     }
+}
+
+/// How the last reload ended. The start counts as one.
+pub(super) fn of_the_configuration(text: &mut Text, last: LastReload) {
+    text.family(&CONFIG_LAST_RELOAD_SUCCESSFUL)
+        .sample(&[], u8::from(last.succeeded));
+    timestamp(text, &CONFIG_LAST_RELOAD_SUCCESS, Some(last.success));
 }
 
 /// What the keeper reports. Nothing until it has started.

@@ -14,9 +14,14 @@ use actix_web::{
 };
 use futures_util::FutureExt;
 use supervisors::Ref;
+use tokio::sync::watch;
 
 use super::{health::Status, ready, scrape, truth::Truth};
-use crate::{fs_watcher::pki::Board, metrics::Registry, metrics_scraper::MetricsScraper};
+use crate::{
+    fs_watcher::pki::Board,
+    metrics::{LastReload, Registry},
+    metrics_scraper::MetricsScraper,
+};
 
 const PLAIN: &str = "text/plain; charset=utf-8";
 /// What all answers are made from.
@@ -25,6 +30,7 @@ pub(super) struct Site {
     pub(super) scraper: Ref<MetricsScraper>,
     pub(super) metrics: Registry,
     pub(super) certificates: Board,
+    pub(super) reloaded: watch::Receiver<LastReload>,
 }
 
 /// The paths.

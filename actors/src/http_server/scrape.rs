@@ -60,6 +60,7 @@ pub(super) async fn metrics(site: web::Data<Site>, request: HttpRequest) -> Http
     site.metrics
         .write(&mut text, |source| lives(&report, source));
     gauges::of_this_program(&mut text, &truth.components(), &truth.conditions());
+    gauges::of_the_configuration(&mut text, *site.reloaded.borrow());
     gauges::of_the_keeper(&mut text, &report);
     certificates::write(&mut text, &site.certificates.all(), SystemTime::now());
     gauges::of_sozu(&mut text, &scrape);

@@ -23,24 +23,24 @@ pub struct Truth {
     health: Health,
     report: watch::Receiver<Arc<Report>>,
     seen: watch::Receiver<Sozu>,
-    has_sources: bool,
+    keeper_counts: watch::Receiver<bool>,
 }
 
 impl Truth {
-    /// From the whole tree's health, the keeper's word, and whether Sōzu answers. `has_sources`:
-    /// whether the keeper's conditions count for readiness. The uptime begins here.
+    /// From the whole tree's health, the keeper's word, and whether Sōzu answers.
+    /// `keeper_counts`: whether the keeper's conditions count for readiness. The uptime begins here.
     pub fn new(
         health: Health,
         report: watch::Receiver<Arc<Report>>,
         seen: watch::Receiver<Sozu>,
-        has_sources: bool,
+        keeper_counts: watch::Receiver<bool>,
     ) -> Self {
         Self {
             begun: Instant::now(),
             health,
             report,
             seen,
-            has_sources,
+            keeper_counts,
         }
     }
 
@@ -53,7 +53,8 @@ impl Truth {
     }
 
     pub(super) fn conditions(&self) -> Vec<ready::Line> {
-        ready::conditions(&self.report(), &self.seen.borrow(), self.has_sources)
+        let keeper_counts = *self.keeper_counts.borrow();
+        ready::conditions(&self.report(), &self.seen.borrow(), keeper_counts)
     }
 
     pub(super) fn live(&self) -> Result<(), String> {

@@ -316,6 +316,16 @@ impl StateKeeper {
         }
     }
 
+    /// From now on this configuration counts; the state directory and the name stay what they are.
+    pub(super) fn reconfigure(&mut self, config: Config, context: &mut Context<Self>) {
+        let settings = config.settings.clone();
+        if let Some((_, writer)) = &self.open {
+            writer.set_limits(config.limits);
+        }
+        self.config = config;
+        self.on(Event::Settings(settings), context);
+    }
+
     fn tell_verdicts(&mut self, acceptance: &Acceptance) {
         for verdict in &acceptance.verdicts {
             self.journalist.verdict(verdict);

@@ -6,7 +6,7 @@
 //! Absent; else there is no opinion.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     path::PathBuf,
     sync::Arc,
     time::SystemTime,
@@ -75,8 +75,8 @@ pub struct Declaration {
 }
 
 impl Declaration {
-    /// Whether nobody stands for the object any more.
-    pub fn is_orphaned(&self) -> bool {
+    /// Whether it says itself that nobody stands for the object any more.
+    fn is_orphaned(&self) -> bool {
         self.stance == Stance::Kept(Why::Orphaned)
     }
 
@@ -125,9 +125,43 @@ pub struct Declared {
     objects: BTreeMap<SourceName, BTreeMap<Kind, usize>>,
     holds: BTreeMap<SourceName, BTreeMap<Arc<str>, usize>>,
     orphans: BTreeMap<SourceName, usize>,
+    /// The sources that are in no configuration.
+    gone: BTreeSet<SourceName>,
 }
 
 impl Declared {
+    /// Whether nobody stands for what `source` says: it is an orphan by its own word, or what a
+    /// source wanted that is in no configuration. The latter is derived and never written: if the
+    /// source comes back, all is as it was.
+    pub fn is_orphaned(&self, source: &SourceName, says: &Declaration) -> bool {
+        says.is_orphaned() || (says.stance == Stance::Present && self.gone.contains(source))
+    }
+
+    /// From now on exactly these sources are in no configuration. Returns the keys of which one
+    /// that left or came back says something.
+    pub fn set_gone(&mut self, gone: BTreeSet<SourceName>) -> Vec<Key> {
+        let turned: BTreeSet<_> = self.gone.symmetric_difference(&gone).cloned().collect();
+        self.gone = gone;
+        if turned.is_empty() {
+            return Vec::new();
+        }
+        let says_one = |says: &[(SourceName, Declaration)]| {
+            says.iter().any(|(source, _)| turned.contains(source))
+        };
+        let keys = self.keys.iter().filter(|(_, says)| says_one(says));
+        keys.map(|(key, _)| key.clone()).collect()
+    }
+
+    /// The sources that are in no configuration.
+    pub fn gone(&self) -> &BTreeSet<SourceName> {
+        &self.gone
+    }
+
+    /// Every source that ever stood for something.
+    pub fn sources(&self) -> impl Iterator<Item = &SourceName> {
+        self.objects.keys()
+    }
+
     /// What `source` says of `key`.
     pub fn get(&self, key: &Key, source: &SourceName) -> Option<&Declaration> {
         self.keys
@@ -190,7 +224,7 @@ impl Declared {
         let eldest = says
             .iter()
             .filter_map(|(source, declaration)| {
-                let age = (declaration.is_orphaned(), declaration.since);
+                let age = (self.is_orphaned(source, declaration), declaration.since);
                 Some((age, source, declaration.standing()?))
             })
             .min_by_key(|(age, ..)| *age);
@@ -322,6 +356,29 @@ mod tests {
             };
             assert_eq!(wanted, expected, "row {row}");
         }
+    }
+
+    #[test]
+    fn what_a_source_wanted_that_left_is_orphaned_until_it_comes_back() {
+        let key = cluster("a").key().unwrap();
+        let (x, y) = (SourceName::new("x"), SourceName::new("y"));
+        let mut declared = Declared::default();
+        declared.set(&key, &x, Some(says(Stance::Present, 1, true)));
+        declared.set(&key, &y, Some(says(Stance::Present, 2, false)));
+        let owner = |declared: &Declared| match declared.wanted(&key) {
+            Wanted::Object(_, owner) => owner.as_str().to_owned(),
+            other => format!("{other:?}"),
+        };
+        assert_eq!(owner(&declared), "x");
+        let left = BTreeSet::from([x.clone()]);
+        assert_eq!(declared.set_gone(left.clone()), std::slice::from_ref(&key));
+        assert_eq!(owner(&declared), "y");
+        declared.set(&key, &y, None);
+        assert_eq!(owner(&declared), "x", "it stays");
+        assert_eq!(declared.set_gone(left), []);
+        assert_eq!(declared.set_gone(BTreeSet::new()), [key.clone()]);
+        declared.set(&key, &y, Some(says(Stance::Present, 2, false)));
+        assert_eq!(owner(&declared), "x");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! A change meets Sōzu's own checks before it is sent: see [`checks`](super::checks).
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     net::SocketAddr,
     sync::Arc,
 };
@@ -68,6 +68,32 @@ impl Desired {
                 Err(reason)
             }
         }
+    }
+
+    /// From now on exactly these sources are in no configuration. Returns the keys under which
+    /// something else is wanted than before, or by somebody else.
+    pub fn set_gone(&mut self, gone: BTreeSet<SourceName>, belief: &Belief) -> Vec<Key> {
+        let before = self.declared.gone().clone();
+        let mut touched = self.declared.set_gone(gone.clone());
+        touched.sort_by_key(Key::kind);
+        self.declared.set_gone(before);
+        let wanted: Vec<Wanted> = touched
+            .iter()
+            .map(|key| self.declared.wanted(key))
+            .collect();
+        let stood: Vec<_> = touched.iter().map(|key| self.stands(key, belief)).collect();
+        self.declared.set_gone(gone);
+        let mut turned = Vec::new();
+        for ((key, wanted), from) in touched.into_iter().zip(wanted).zip(stood) {
+            let to = self.stands(&key, belief);
+            if let Err(error) = self.turn(&key, from.as_deref(), to.as_deref(), belief) {
+                tracing::error!(kind = %key.kind(), %key, error, "What is wanted instead of an orphan is not taken.");
+            }
+            if self.declared.wanted(&key) != wanted {
+                turned.push(key);
+            }
+        }
+        turned
     }
 
     /// Ends what `source` says of `key`. What then stands may be foreign, and Sōzu holds it whatever

@@ -27,7 +27,7 @@ use crate::messages::{
 };
 
 /// What the keeper is told by its configuration.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
     /// The guard's bounds.
     pub bounds: Bounds,
@@ -152,6 +152,8 @@ pub enum Event {
         /// To whom.
         reply: u64,
     },
+    /// The configuration has changed.
+    Settings(Settings),
     /// Time has passed.
     Tick,
 }

@@ -190,7 +190,7 @@ fn owned_by_another(
         _ => return Ok(()),
     };
     let says = desired.declared().get(key, owner);
-    let is_orphaned = says.is_some_and(Declaration::is_orphaned);
+    let is_orphaned = says.is_some_and(|says| desired.declared().is_orphaned(owner, says));
     match object {
         Some(object) if is_orphaned || object.same(stands) => Ok(()),
         None if is_orphaned => Err(format!(
@@ -299,11 +299,13 @@ fn end_orphans(
     desired: &mut Desired,
     belief: &Belief,
 ) -> Result<(), String> {
-    let orphans: Vec<(SourceName, Declaration)> = desired
-        .declared()
+    let declared = desired.declared();
+    let orphans: Vec<(SourceName, Declaration)> = declared
         .all(key)
         .iter()
-        .filter(|(source, says)| *source != folded.entry.source && says.is_orphaned())
+        .filter(|(source, says)| {
+            *source != folded.entry.source && declared.is_orphaned(source, says)
+        })
         .cloned()
         .collect();
     for (source, before) in orphans {

@@ -85,6 +85,11 @@ impl Keeper {
     }
 
     fn cannot_take(&self, word: &Word) -> Option<DeclareError> {
+        let (Word::Listing(Listing { source, .. }) | Word::Changes(BusChanges { source, .. })) =
+            word;
+        if !self.is_configured(source) {
+            return Some(DeclareError::NotConfigured);
+        }
         if !self.belief.is_read() && self.listeners.is_none() {
             return Some(DeclareError::Starting);
         }
@@ -416,9 +421,10 @@ impl Keeper {
         }
         let wanted = self.desired.declared().wanted(key);
         for (source, declaration) in self.desired.declared().all(key).to_vec() {
+            let stands_alone = self.desired.declared().is_orphaned(&source, &declaration);
             let shadow = match (&wanted, &declaration.object, &declaration.stance) {
                 (Wanted::Object(object, owner), Some(mine), Stance::Present)
-                    if *owner != source && !object.same(mine) =>
+                    if *owner != source && !stands_alone && !object.same(mine) =>
                 {
                     Some(format!(
                         "{} {key} is declared differently by {owner}, which came first; change one of them",

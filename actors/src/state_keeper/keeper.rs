@@ -244,9 +244,15 @@ impl Keeper {
         tail: Vec<Entry>,
         now: Now,
     ) {
+        let sources = declarations.iter().map(|(_, source, _)| source);
+        let sources = sources.chain(tail.iter().map(|entry| &entry.source));
+        let gone = sources
+            .filter(|source| !self.is_configured(source))
+            .cloned();
+        let gone = gone.collect();
+        self.desired.set_gone(gone, &self.belief);
         declarations.sort_by_key(|(a, ..)| a.kind());
         for (key, source, declaration) in declarations {
-            let declaration = self.orphan_if_alone(&source, declaration);
             let declared = self
                 .desired
                 .declare(&key, &source, Some(declaration), &self.belief);
@@ -313,6 +319,7 @@ impl Keeper {
                 self.on_pause_kept(reply, result, &mut effects);
             }
             Event::Compare { reply } => self.on_compare(now, reply),
+            Event::Settings(settings) => self.on_settings(now, settings),
             Event::Tick => {}
         }
         self.expire_parked(now.at.saturating_sub(self.last_turn));

@@ -13,7 +13,7 @@
 //! rules, one in each file. Then [`events`] and [`keeper`] with its parts: `intake`, `orders` and
 //! `takeover` (what sources send), `sending`, `renewing`, `outcome` and `reading` (what Sōzu is told and says), `upgrade`
 //! (workers that differ), `settling`
-//! (what is final), [`operator`] (what a person orders), `pause`, `reporting`. Then the shell:
+//! (what is final), [`operator`] (what a person orders), `pause`, `settings` (a reload), `reporting`. Then the shell:
 //! [`store`], `actor`, `asking`, `persons`, `journalist`. Only the shell knows actix and SQLite.
 
 mod actor;
@@ -53,6 +53,7 @@ mod renewing;
 pub mod report;
 mod reporting;
 mod sending;
+mod settings;
 mod settling;
 #[cfg(test)]
 mod sim;

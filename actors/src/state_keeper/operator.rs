@@ -88,22 +88,6 @@ impl Desk {
 }
 
 impl Keeper {
-    /// What a source that is in no configuration wanted is an orphan, and no more than that. What
-    /// the database says of it stays: if the source comes back, all is as it was.
-    pub(super) fn orphan_if_alone(
-        &self,
-        source: &SourceName,
-        declaration: Declaration,
-    ) -> Declaration {
-        if declaration.stance != Stance::Present || self.is_configured(source) {
-            return declaration;
-        }
-        Declaration {
-            stance: Stance::Kept(Why::Orphaned),
-            ..declaration
-        }
-    }
-
     /// Takes the next order, if nothing is being written.
     pub(super) fn take_order(&mut self, now: Now, effects: &mut Vec<Effect>) {
         while self.appending.is_none() && !self.desk.is_writing() {
@@ -232,7 +216,7 @@ impl Keeper {
     }
 
     fn is_left_behind(&self, source: &SourceName, says: &Declaration) -> bool {
-        says.is_orphaned() || !self.is_configured(source)
+        self.desired.declared().is_orphaned(source, says) || !self.is_configured(source)
     }
 
     /// The declarations of this sort that stand for objects.

@@ -34,6 +34,8 @@ pub(super) struct Bus {
     catching_up: Option<CatchUp>,
     /// Whether it has caught up once in the life of the database.
     pub(super) caught_up_once: bool,
+    /// Whether readiness does not wait for that.
+    pub(super) excused: bool,
     /// How long it has been caught up while Sōzu was there: the clock of what is parked.
     clock: Duration,
     /// When each parked entry began to wait, by that clock.
@@ -41,6 +43,14 @@ pub(super) struct Bus {
 }
 
 impl Bus {
+    /// One that a reload brought. `excused`: the host is ready without it.
+    pub(super) fn added(excused: bool) -> Self {
+        Self {
+            excused,
+            ..Self::default()
+        }
+    }
+
     /// The configured buses, as they are before they subscribe.
     pub(super) fn all(
         configured: &HashMap<SourceName, Policy>,

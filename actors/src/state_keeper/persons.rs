@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 use super::{StateKeeper, events::Event, keeper::Keeper, operator::Answer};
 use crate::messages::{
     Compare, DiffError, Differing, Kept, ListHolds, ListOrphans, Order, OrderError, Ordered, Pause,
-    Paused,
+    Paused, Reconfigure,
 };
 
 /// Who waits for an answer.
@@ -98,6 +98,14 @@ impl Handler<Compare> for StateKeeper {
                 _ => Err(DiffError::Starting),
             }
         })
+    }
+}
+
+impl Handler<Reconfigure> for StateKeeper {
+    type Result = ();
+
+    fn handle(&mut self, message: Reconfigure, context: &mut Context<Self>) {
+        self.reconfigure(message.0, context);
     }
 }
 

@@ -96,7 +96,7 @@ impl Keeper {
         let missing: Vec<&str> = self
             .buses
             .iter()
-            .filter(|(_, bus)| !bus.caught_up_once)
+            .filter(|(_, bus)| !bus.caught_up_once && !bus.excused)
             .map(|(source, _)| source.as_str())
             .collect();
         let state = if missing.is_empty() || self.settings.mode == Mode::Observe {

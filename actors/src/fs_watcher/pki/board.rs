@@ -92,7 +92,8 @@ impl Board {
         rows.filter_map(|row| row.problem.clone()).collect()
     }
 
-    pub(super) fn remove(&self, source: &SourceName) {
+    /// The directory is no source any more.
+    pub fn remove(&self, source: &SourceName) {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         all.remove(source);
     }

@@ -63,13 +63,18 @@ fn plant(sozu: &Path) -> (Supervisor, World) {
     let address = listener.local_addr().unwrap();
     let life = Config::default().build(Deps {
         certificates: Board::default(),
-        listener: Arc::new(listener),
+        listener: watch::channel(Arc::new(listener)).1,
         health: root.health(),
         report: reported,
         seen: see,
-        keeper_counts: true,
+        keeper_counts: watch::channel(true).1,
         scraper,
         metrics: metrics::install(),
+        reloaded: watch::channel(metrics::LastReload {
+            succeeded: true,
+            success: std::time::SystemTime::UNIX_EPOCH,
+        })
+        .1,
     });
     let world = World {
         address,

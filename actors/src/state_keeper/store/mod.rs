@@ -49,7 +49,7 @@ const ABSENT_FOR: Duration = Duration::from_hours(720);
 const LATELY: Duration = Duration::from_hours(1);
 
 /// How much of the past is kept.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Rows of the journal that are older than this go.
     pub journal_keep: Duration,

@@ -9,7 +9,7 @@ use std::{
 
 use tokio::sync::oneshot;
 
-use super::{Store, StoreError, copies};
+use super::{Limits, Store, StoreError, copies};
 use crate::{
     messages::SourceName,
     state_keeper::{
@@ -26,6 +26,7 @@ enum Job {
     AppendOrder(Vec<Arc<Entry>>),
     Accept(Arc<Acceptance>),
     KeepPause(Option<Pause>),
+    SetLimits(Limits),
 }
 
 /// What a write came to: the size of the database in bytes.
@@ -73,6 +74,11 @@ impl Writer {
         self.ask(Job::KeepPause(pause))
     }
 
+    /// From now on so much of the past is kept.
+    pub fn set_limits(&self, limits: Limits) {
+        drop(self.ask(Job::SetLimits(limits)));
+    }
+
     fn ask(&self, job: Job) -> oneshot::Receiver<Written> {
         let (answer, receiver) = oneshot::channel();
         // If the thread is gone, so is `answer`, and the receiver says so.
@@ -90,6 +96,10 @@ fn write(mut store: Store, jobs: &mpsc::Receiver<(Job, oneshot::Sender<Written>)
             Job::AppendOrder(entries) => store.append_order(&entries),
             Job::Accept(acceptance) => store.accept(&acceptance, now),
             Job::KeepPause(pause) => store.keep_pause(pause),
+            Job::SetLimits(limits) => {
+                store.limits = limits;
+                Ok(())
+            }
         });
         let result = store.noted(result);
         let _ = answer.send(result.map(|()| store.bytes()));
