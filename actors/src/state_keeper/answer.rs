@@ -31,9 +31,12 @@ pub enum Meaning {
     RefusedByWorkers(String),
     /// Never will be sent.
     TooLarge(String),
-    /// Workers refused some entries, or a record could not be read: reading back tells which
-    /// frontends are held; the rest is tried in smaller batches.
+    /// Workers refused some entries: reading back tells which frontends are held; the rest is tried
+    /// in smaller batches.
     PartlyRefused(String),
+    /// A record could not be read. What stood before it is in the main process, but Sōzu has cancelled
+    /// the task (`load_state` in its source): it hears no worker, and takes no frontend back.
+    Unreadable(String),
     /// Nothing was sent, or Sōzu could not open the file: try again later.
     NotTaken(String),
     /// The main process may hold it, some workers, none; and it may still change its mind.
@@ -94,7 +97,9 @@ fn bulk(words: &str) -> Meaning {
     let unreadable = words.starts_with("Error consuming load state message")
         || words.starts_with("saved state parse error")
         || words.starts_with("message too big");
-    if unreadable || words.contains("timed out: false") {
+    if unreadable {
+        Meaning::Unreadable(words.to_owned())
+    } else if words.contains("timed out: false") {
         Meaning::PartlyRefused(words.to_owned())
     } else {
         Meaning::Unknown(words.to_owned())
@@ -171,7 +176,7 @@ mod tests {
             (
                 9,
                 refused("Error consuming load state message"),
-                Meaning::PartlyRefused("Error consuming load state message".to_owned()),
+                Meaning::Unreadable("Error consuming load state message".to_owned()),
             ),
             (
                 9,

@@ -6,7 +6,7 @@
 //! Absent; else there is no opinion.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     path::PathBuf,
     sync::Arc,
     time::SystemTime,
@@ -127,6 +127,8 @@ pub struct Declared {
     orphans: BTreeMap<SourceName, usize>,
     /// The sources that are in no configuration.
     gone: BTreeSet<SourceName>,
+    /// By cluster, the frontends and backends of which several sources say something.
+    shared: HashMap<String, HashSet<Key>>,
 }
 
 impl Declared {
@@ -197,6 +199,13 @@ impl Declared {
             }
             (None, None) => None,
         };
+        if says.len() > 1 {
+            let objects = says.iter().filter_map(|(_, says)| says.standing());
+            for cluster in objects.filter_map(|object| object.cluster()) {
+                let shared = self.shared.entry(cluster.to_owned()).or_default();
+                shared.insert(key.clone());
+            }
+        }
         if says.is_empty() {
             self.keys.remove(key);
         }
@@ -233,6 +242,16 @@ impl Declared {
             None if says.is_empty() => Wanted::NoOpinion,
             None => Wanted::Nothing,
         }
+    }
+
+    /// What `source` declares in the cluster, of that of which other sources have a word too.
+    pub fn shared(&self, cluster: &str, source: &SourceName) -> impl Iterator<Item = &Key> {
+        let keys = self.shared.get(cluster).into_iter().flatten();
+        keys.filter(move |key| {
+            let says = self.get(key, source).and_then(Declaration::standing);
+            let of = says.and_then(|object| object.cluster());
+            !matches!(key, Key::Cluster(_)) && of == Some(cluster)
+        })
     }
 
     /// Every key of which somebody says something.

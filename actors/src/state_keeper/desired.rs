@@ -25,6 +25,9 @@ pub struct Desired {
     members: HashMap<Arc<str>, Vec<Key>>,
     /// TCP frontends by listener and server name.
     tcp: BTreeMap<(SocketAddr, Option<Arc<str>>), HashSet<Key>>,
+    /// What was wanted of a key until now, while the tail is folded again: it may be in Sōzu, and is
+    /// not foreign for that.
+    ours: HashMap<Key, Vec<Arc<Object>>>,
 }
 
 impl Desired {
@@ -43,8 +46,18 @@ impl Desired {
         match self.declared.wanted(key) {
             Wanted::Object(object, _) => Some(object),
             Wanted::Nothing => None,
-            Wanted::NoOpinion => belief.held(key).object().cloned(),
+            Wanted::NoOpinion => {
+                let held = belief.held(key).object().cloned()?;
+                let ours = self.ours.get(key);
+                let is_ours = ours.is_some_and(|ours| ours.iter().any(|it| it.same(&held)));
+                (!is_ours).then_some(held)
+            }
         }
+    }
+
+    /// The tail is folded again: until that is over this is not foreign, whoever has an opinion.
+    pub fn set_ours(&mut self, ours: HashMap<Key, Vec<Arc<Object>>>) {
+        self.ours = ours;
     }
 
     /// Lets `source` say `declaration` of `key`. Returns what it said before.
@@ -122,6 +135,18 @@ impl Desired {
     /// The frontends and backends that name the cluster.
     pub fn members(&self, cluster: &str) -> impl Iterator<Item = &Key> {
         self.members.get(cluster).into_iter().flatten()
+    }
+
+    /// What `source` declares in the cluster, also where another source's object stands instead, and
+    /// what stands in it and is nobody else's.
+    pub fn members_of<'a>(
+        &'a self,
+        cluster: &'a str,
+        source: &'a SourceName,
+    ) -> impl Iterator<Item = &'a Key> {
+        let is_theirs = |key: &&Key| matches!(self.declared.wanted(key), Wanted::Object(_, owner) if owner != *source);
+        let own = self.members(cluster).filter(move |key| !is_theirs(key));
+        own.chain(self.declared.shared(cluster, source).filter(is_theirs))
     }
 
     /// How many frontends and backends name the cluster.

@@ -47,12 +47,7 @@ pub fn effects(
 }
 
 fn with_its_cluster(id: &str, source: &SourceName, desired: &Desired) -> Vec<Touch> {
-    let declared = desired.declared();
-    let mut members: Vec<Key> = desired
-        .members(id)
-        .filter(|key| !matches!(declared.wanted(key), Wanted::Object(_, owner) if owner != *source))
-        .cloned()
-        .collect();
+    let mut members: Vec<Key> = desired.members_of(id, source).cloned().collect();
     members.sort_by(|a, b| b.kind().cmp(&a.kind()).then_with(|| a.cmp(b)));
     members.push(Key::Cluster(id.into()));
     members.into_iter().map(|key| (key, None)).collect()

@@ -13,14 +13,33 @@ use super::{
 };
 use crate::messages::SourceName;
 
-/// The source of a refused entry says that nothing may stand where the main process keeps it.
+/// The source of a refused entry says that nothing may stand where Sōzu's main process may hold one of
+/// the objects that were wanted there until now, and nobody wants any more. A word of before, when
+/// Sōzu was read without it, does not count: since then we have put it there.
 pub(super) fn take_away(
     refused: &Folded,
     key: &Key,
+    were_wanted: &[Arc<Object>],
     desired: &mut Desired,
     belief: &Belief,
 ) -> Option<Turned> {
-    if matches!(desired.declared().wanted(key), Wanted::Object(..)) {
+    let may_be_ours = match belief.held(key) {
+        Held::Nothing => false,
+        Held::Unknown => true,
+        Held::Object(held) => were_wanted.iter().any(|object| object.same(&held)),
+    };
+    let goes = |(_, says): &(SourceName, Declaration)| {
+        matches!(
+            says.stance,
+            Stance::Absent {
+                unseen_in: None,
+                ..
+            }
+        )
+    };
+    let is_wanted = matches!(desired.declared().wanted(key), Wanted::Object(..));
+    let goes = desired.declared().all(key).iter().any(goes);
+    if is_wanted || goes || !may_be_ours {
         return None;
     }
     let source = &refused.entry.source;
@@ -56,7 +75,10 @@ pub(super) fn undo(turned: &Turned, desired: &mut Desired, belief: &Belief) {
 pub(super) fn fold(entry: Arc<Entry>, desired: &mut Desired, belief: &Belief) -> Folded {
     let mut folded = Folded {
         keys: Vec::new(),
+        asked: 0,
+        names: None,
         turned: Vec::new(),
+        revived: Vec::new(),
         provisional: Provisional::Final(Verdict::Duplicate),
         nth: 0,
         entry,
@@ -74,6 +96,11 @@ pub(super) fn fold(entry: Arc<Entry>, desired: &mut Desired, belief: &Belief) ->
             Provisional::Final(Verdict::Refused(reason))
         }
     };
+    if folded.turned.is_empty() {
+        let request = folded.entry.request.request_type.as_ref();
+        let object = request.and_then(Object::added_by);
+        folded.names = object.and_then(|object| object.cluster().map(Arc::from));
+    }
     folded
 }
 
@@ -89,6 +116,7 @@ fn turn(
     };
     let touches = effects(request, &entry.source, entry.is_listed(), desired)?;
     folded.keys = touches.iter().map(|(key, _)| key.clone()).collect();
+    folded.asked = touches.len();
     let mut provisionals = Vec::with_capacity(touches.len());
     for (key, object) in touches {
         provisionals.push(touch(folded, &key, object, desired, belief)?);
@@ -152,6 +180,10 @@ fn touch(
     release_cluster(folded, &wanted_before, desired, belief)?;
     if held {
         return Ok(Provisional::Final(Verdict::Held));
+    }
+    let is_wanted = matches!(desired.declared().wanted(key), Wanted::Object(..));
+    if is_wanted && wanted_before == Wanted::Nothing {
+        folded.revived.push(key.clone());
     }
     Ok(match (&wanted_before, desired.declared().wanted(key)) {
         (Wanted::Object(a, _), Wanted::Object(b, _)) if a.same(&b) => {

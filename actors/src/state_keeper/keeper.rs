@@ -91,7 +91,8 @@ pub(super) struct RefusedObject {
 /// What this life of Sōzu has shown of a key beside what it holds.
 #[derive(Default)]
 pub(super) struct Doubts {
-    /// The main process holds it, but no worker has answered for it.
+    /// The main process holds it, but no worker has answered for it. (A frontend, which the main
+    /// process takes back, only if it could not do that.)
     pub unproven: HashSet<Key>,
     /// Of these, what a worker took and none that answered refused, while another was silent.
     pub vouched: HashSet<Key>,
@@ -101,12 +102,14 @@ pub(super) struct Doubts {
     pub divergent: HashSet<Key>,
     /// Goes in batches of at most so many steps.
     pub suspects: HashMap<Key, usize>,
-    /// Unknown outcomes when sent alone.
-    pub unanswered: HashMap<Key, u32>,
+    /// Unknown outcomes of this object when it was sent alone.
+    pub unanswered: HashMap<Key, (Arc<Object>, u32)>,
     /// Sent where nothing was believed to be, and perhaps not taken; a read tells what is there.
     pub added: HashMap<Key, Arc<Object>>,
     /// Refused once because Sōzu did not hold what was believed.
     pub contradicted: HashSet<Key>,
+    /// Refused though no change of the tail wanted it, and why: it is not tried again.
+    pub spurned: HashMap<Key, (Arc<Object>, String)>,
 }
 
 /// The keeper.
@@ -272,13 +275,20 @@ impl Keeper {
         self.doubt_the_tail();
     }
 
-    /// What was sent before the start has an unknown outcome: only workers can answer for what the
-    /// main process keeps whatever they say.
+    /// What was sent before the start has an unknown outcome.
     fn doubt_the_tail(&mut self) {
+        let keys = self.tail.iter().flat_map(|folded| &folded.keys);
+        let fronts = keys.filter(|key| key.kind().is_frontend());
+        self.doubts.ever.extend(fronts.cloned());
+        self.doubt_what_is_kept();
+    }
+
+    /// What the main process keeps whatever the workers say, over a restart from a saved state too:
+    /// only workers can answer for it. What is accepted, one of them has taken before.
+    fn doubt_what_is_kept(&mut self) {
         for key in self.tail.iter().flat_map(|folded| &folded.keys) {
-            if key.kind().is_frontend() {
-                self.doubts.ever.insert(key.clone());
-            } else if matches!(self.desired.declared().wanted(key), Wanted::Object(..)) {
+            let is_wanted = matches!(self.desired.declared().wanted(key), Wanted::Object(..));
+            if is_wanted && !key.kind().is_frontend() {
                 self.doubts.unproven.insert(key.clone());
             }
         }
@@ -386,6 +396,7 @@ impl Keeper {
                 // The first life that is seen may be the one that the tail was sent to.
                 if self.life.is_some() {
                     self.doubts = Doubts::default();
+                    self.doubt_what_is_kept();
                 }
                 self.workers_known = Workers::default();
                 self.complete = false;
@@ -456,10 +467,18 @@ impl Keeper {
 
     /// Something else may be wanted of these keys.
     pub(super) fn mark(&mut self, keys: Vec<Key>) {
+        // What was refused by workers, or came back with an older state, may still be there.
+        let revived = self.tail.revived().into_iter();
+        let provable = revived.filter(|key| !key.kind().is_frontend());
+        self.doubts.unproven.extend(provable);
         for key in keys {
             self.look_for_shadows(&key);
             self.forget_prepared_of(&key);
             self.foreign.remove(&key);
+            if matches!(self.desired.declared().wanted(&key), Wanted::Object(..)) {
+                // Another value may be refused for good, by the main process too.
+                self.doubts.divergent.remove(&key);
+            }
             self.dirty.insert(key);
         }
     }

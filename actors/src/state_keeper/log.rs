@@ -3,13 +3,13 @@
 //! the last accepted declaration, not what Sōzu happened to hold.
 
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
+    collections::{HashMap, VecDeque},
     path::PathBuf,
     sync::Arc,
     time::SystemTime,
 };
 
-use sozu_command_lib::proto::command::{Request, request::RequestType};
+use sozu_command_lib::proto::command::Request;
 
 use super::{
     declared::Declaration,
@@ -89,10 +89,16 @@ pub struct Entry {
 pub struct Folded {
     /// The entry.
     pub entry: Arc<Entry>,
-    /// The keys that it touches.
+    /// The keys that it touches: those that it asks about, then clusters that go with their last user.
     pub keys: Vec<Key>,
+    /// How many it asks about.
+    pub asked: usize,
+    /// The cluster that it names, if it turns nothing as it stands: it may, folded again.
+    pub names: Option<Arc<str>>,
     /// What it turned, in order.
     pub turned: Vec<Turned>,
+    /// Where it wants something and nothing was wanted before.
+    pub revived: Vec<Key>,
     /// What folding says of it.
     pub provisional: Provisional,
     /// Its place among all folds. Entries that were folded again have a later one.
@@ -159,7 +165,9 @@ impl Folded {
         });
         let says = self.turned.iter();
         let of_objects = says.flat_map(|turned| turned.before.iter().chain(&turned.after));
-        of_keys.chain(of_objects.filter_map(|says| says.object.as_ref()?.cluster()))
+        of_keys
+            .chain(of_objects.filter_map(|says| says.object.as_ref()?.cluster()))
+            .chain(self.names.as_deref())
     }
 }
 
@@ -167,16 +175,19 @@ impl Folded {
 #[derive(Default)]
 pub struct Tail {
     entries: VecDeque<Folded>,
-    /// How many of them wait for their cluster.
-    parked: usize,
     folds: u64,
-    /// The last fold that touched a key.
-    last: HashMap<Key, u64>,
-    /// The last fold that changed what stands under a key.
-    last_change: HashMap<Key, u64>,
+    /// The last fold that turned what is wanted of a key.
+    last_turn: HashMap<Key, u64>,
+    /// How many wait for their cluster.
+    parked: usize,
+    /// While some do, the last fold of a source that had something to say of a key, though it changed
+    /// nothing: what waits ends with it.
+    last_word: HashMap<(SourceName, Key), u64>,
     /// What Sōzu refused, by sequence number with the reason, as long as it is in the tail: folding
     /// it again brings nothing else.
     refused: HashMap<u64, String>,
+    /// Wanted again where nothing was: what Sōzu may hold there still, no worker has answered for.
+    revived: Vec<Key>,
 }
 
 impl Tail {
@@ -220,34 +231,29 @@ impl Tail {
         desired: &mut Desired,
         belief: &Belief,
     ) -> Vec<Key> {
-        self.end_parked(&entry);
         let mut folded = fold(entry, desired, belief);
         if let (Some(took_over), Provisional::Sends { taken_over }) =
             (took_over, &mut folded.provisional)
         {
             *taken_over = took_over;
         }
+        self.revived.append(&mut folded.revived);
+        let turned = folded.turned.iter().map(|turned| &turned.key);
+        let turned = turned.filter(|key| !folded.keys.contains(key));
+        let mut keys: Vec<Key> = folded.keys.iter().chain(turned).cloned().collect();
+        let arrived = keys.iter().filter_map(|key| match key {
+            Key::Cluster(id) if desired.has_cluster(id) => Some(id.clone()),
+            _ => None,
+        });
+        let arrived: Vec<Arc<str>> = arrived.collect();
+        let waited: Vec<Arc<Entry>> = arrived.iter().flat_map(|id| self.unpark(id)).collect();
         let folded = self.enter(folded);
         if folded.provisional == Provisional::Final(Verdict::Held) {
             self.hold_back(&folded);
         }
-        let mut keys: Vec<Key> = folded
-            .turned
-            .iter()
-            .map(|turned| turned.key.clone())
-            .collect();
-        let arrived: Vec<Arc<str>> = keys
-            .iter()
-            .filter_map(|key| match key {
-                Key::Cluster(id) if desired.has_cluster(id) => Some(id.clone()),
-                _ => None,
-            })
-            .collect();
         self.entries.push_back(folded);
-        for cluster in arrived {
-            for entry in self.unpark(&cluster) {
-                keys.extend(self.fold(entry, desired, belief));
-            }
+        for entry in waited {
+            keys.extend(self.fold(entry, desired, belief));
         }
         keys
     }
@@ -267,70 +273,72 @@ impl Tail {
     fn enter(&mut self, mut folded: Folded) -> Folded {
         self.folds += 1;
         folded.nth = self.folds;
-        self.parked += usize::from(folded.is_parked());
         self.remember(&folded);
         folded
     }
 
-    /// What was refused overtakes nothing.
+    /// What was refused overtakes nothing, and what waits only waits.
     fn remember(&mut self, folded: &Folded) {
-        if matches!(folded.provisional, Provisional::Final(Verdict::Refused(_))) {
-            return;
+        match folded.provisional {
+            Provisional::Final(Verdict::Refused(_)) => return,
+            Provisional::Parked { .. } => {
+                self.parked += 1;
+                return;
+            }
+            Provisional::Sends { .. } => {
+                for key in &folded.keys {
+                    self.last_turn.insert(key.clone(), folded.nth);
+                }
+            }
+            Provisional::Final(_) => {}
         }
-        let changes_nothing = matches!(
-            folded.provisional,
-            Provisional::Final(Verdict::Duplicate | Verdict::Absent)
-        );
-        for key in &folded.keys {
-            self.last.insert(key.clone(), folded.nth);
-            if !changes_nothing {
-                self.last_change.insert(key.clone(), folded.nth);
+        if self.parked > 0 {
+            for key in &folded.keys {
+                let place = (folded.entry.source.clone(), key.clone());
+                self.last_word.insert(place, folded.nth);
             }
         }
     }
 
-    /// Whether later entries change every key of this one; of one that waits, whether they touch it.
+    /// Whether later entries turn every key that this one asks about.
     pub fn is_overtaken(&self, folded: &Folded) -> bool {
-        let last = if folded.is_parked() {
-            &self.last
-        } else {
-            &self.last_change
-        };
-        let mut keys = folded.keys.iter();
-        keys.all(|key| last.get(key) > Some(&folded.nth))
+        let mut keys = folded.keys.iter().take(folded.asked);
+        keys.all(|key| self.last_turn.get(key) > Some(&folded.nth))
     }
 
-    /// What waits for a cluster ends with an order to remove the cluster.
-    fn end_parked(&mut self, entry: &Entry) {
-        let Some(RequestType::RemoveCluster(id)) = &entry.request.request_type else {
-            return;
-        };
-        if self.parked == 0 {
-            return;
-        }
-        for folded in &mut self.entries {
-            if matches!(&folded.provisional, Provisional::Parked { cluster } if **cluster == **id) {
-                self.parked -= 1;
-                folded.provisional = Provisional::Final(Verdict::RemovedWithItsCluster);
-            }
+    /// Whether it waits for its cluster, and nothing has ended that.
+    pub fn is_waiting(&self, folded: &Folded) -> bool {
+        match &folded.provisional {
+            Provisional::Parked { cluster } => self.ended(folded, cluster).is_none(),
+            _ => false,
         }
     }
 
-    /// Takes out what is parked for the cluster, unless a later change of its key ended it.
+    /// What became of an entry that waited for `cluster`: a later change of its key by its source
+    /// ended it, or its source's order to remove the cluster, which it would not have outlived. (Had
+    /// the cluster come, it would not wait any more.)
+    pub fn ended(&self, parked: &Folded, cluster: &Arc<str>) -> Option<(Verdict, Key)> {
+        let is_later = |key: &Key| {
+            let place = (parked.entry.source.clone(), key.clone());
+            self.last_word.get(&place) > Some(&parked.nth)
+        };
+        let cluster = Key::Cluster(cluster.clone());
+        match parked.keys.iter().find(|key| is_later(key)) {
+            Some(key) => Some((Verdict::Superseded, key.clone())),
+            None if is_later(&cluster) => Some((Verdict::RemovedWithItsCluster, cluster)),
+            None => None,
+        }
+    }
+
+    /// Takes out what waits for the cluster, unless that has ended.
     fn unpark(&mut self, cluster: &str) -> Vec<Arc<Entry>> {
-        if self.parked == 0 {
-            return Vec::new();
-        }
-        let mut later: HashSet<&Key> = HashSet::new();
-        let mut places = Vec::new();
-        for (place, folded) in self.entries.iter().enumerate().rev() {
-            let waits = matches!(&folded.provisional, Provisional::Parked { cluster: of } if **of == *cluster);
-            if waits && !folded.keys.iter().any(|key| later.contains(key)) {
-                places.push(place);
-            }
-            later.extend(&folded.keys);
-        }
-        places.reverse();
+        let waits = |folded: &Folded| {
+            matches!(&folded.provisional, Provisional::Parked { cluster: of } if **of == *cluster)
+                && self.is_waiting(folded)
+        };
+        let entries = self.entries.iter().enumerate();
+        let waiting = entries.filter(|(_, folded)| waits(folded));
+        let places: Vec<usize> = waiting.map(|(place, _)| place).collect();
         self.take(&places)
             .into_iter()
             .map(|folded| folded.entry)
@@ -338,13 +346,12 @@ impl Tail {
     }
 
     /// Undoes the entries in `refused` (by sequence number, with the reason) and folds all later
-    /// ones again. Returns the keys of which something else may be wanted now. `leftover`: under
-    /// this key Sōzu's main process keeps what was refused. Where nothing was accepted before, it
-    /// has to go again: the source says so from now on, durably, with the refusal.
+    /// ones again. Returns the keys of which something else may be wanted now. What Sōzu's main
+    /// process may hold though nobody wants it any more has to go again: the source of the refused
+    /// entry says so from now on, durably, with the refusal.
     pub fn refuse(
         &mut self,
         refused: &HashMap<u64, String>,
-        leftover: Option<&Key>,
         desired: &mut Desired,
         belief: &Belief,
     ) -> Vec<Key> {
@@ -353,7 +360,7 @@ impl Tail {
             .iter()
             .position(|folded| refused.contains_key(&folded.entry.seq));
         first.map_or_else(Vec::new, |first| {
-            self.fold_again(first, refused, leftover, desired, belief)
+            self.fold_again(first, refused, desired, belief)
         })
     }
 
@@ -362,7 +369,7 @@ impl Tail {
         let mut entries = self.entries.iter();
         let first = entries.position(|folded| folded.entry.seq == seq);
         first.map_or_else(Vec::new, |first| {
-            self.fold_again(first, &HashMap::new(), None, desired, belief)
+            self.fold_again(first, &HashMap::new(), desired, belief)
         })
     }
 
@@ -370,7 +377,6 @@ impl Tail {
         &mut self,
         first: usize,
         refused: &HashMap<u64, String>,
-        leftover: Option<&Key>,
         desired: &mut Desired,
         belief: &Belief,
     ) -> Vec<Key> {
@@ -378,32 +384,44 @@ impl Tail {
         self.refused
             .extend(reasons.map(|(seq, reason)| (*seq, reason.clone())));
         let again: Vec<Folded> = self.entries.drain(first..).collect();
-        self.parked -= again.iter().filter(|folded| folded.is_parked()).count();
-        self.last.clear();
-        self.last_change.clear();
+        self.last_turn.clear();
+        self.last_word.clear();
+        self.parked = 0;
         let before = std::mem::take(&mut self.entries);
         for folded in &before {
             self.remember(folded);
         }
         self.entries = before;
-        let mut keys = Vec::new();
+        let mut were_wanted: HashMap<Key, Vec<Arc<Object>>> = HashMap::new();
+        for folded in &again {
+            for turned in &folded.turned {
+                let objects = were_wanted.entry(turned.key.clone()).or_default();
+                let says = turned.after.as_ref();
+                objects.extend(says.and_then(|says| says.standing().cloned()));
+                if matches!(folded.provisional, Provisional::Final(Verdict::Refused(_))) {
+                    // It was to be taken away already, and still has to be.
+                    objects.extend(belief.held(&turned.key).object().cloned());
+                }
+            }
+        }
+        desired.set_ours(were_wanted.clone());
         for folded in again.iter().rev() {
             for turned in folded.turned.iter().rev() {
                 undo(turned, desired, belief);
-                keys.push(turned.key.clone());
             }
         }
-        for folded in again {
+        let mut keys: Vec<Key> = were_wanted.keys().cloned().collect();
+        for mut folded in again {
             if let Some(reason) = self.refused.get(&folded.entry.seq).cloned() {
-                let is_new = refused.contains_key(&folded.entry.seq);
-                let leftover = leftover.filter(|_| is_new);
-                let turned = leftover.and_then(|key| take_away(&folded, key, desired, belief));
-                keys.extend(leftover.cloned());
-                let folded = self.enter(Folded {
-                    turned: turned.into_iter().collect(),
-                    provisional: Provisional::Final(Verdict::Refused(reason)),
-                    ..folded
-                });
+                folded.turned.clear();
+                folded.provisional = Provisional::Final(Verdict::Refused(reason));
+                // What comes later must not be folded over what it has left behind.
+                for key in folded.keys.clone() {
+                    let objects = were_wanted.get(&key).map_or(&[][..], Vec::as_slice);
+                    let goes = take_away(&folded, &key, objects, desired, belief);
+                    folded.turned.extend(goes);
+                }
+                let folded = self.enter(folded);
                 self.entries.push_back(folded);
             } else {
                 let took_over = match folded.provisional {
@@ -413,7 +431,20 @@ impl Tail {
                 keys.extend(self.fold_as(folded.entry, took_over, desired, belief));
             }
         }
+        let mut entries = self.entries.iter_mut();
+        if let Some(refused) = entries.find(|folded| self.refused.contains_key(&folded.entry.seq)) {
+            for (key, objects) in were_wanted {
+                let goes = take_away(refused, &key, &objects, desired, belief);
+                refused.turned.extend(goes);
+            }
+        }
+        desired.set_ours(HashMap::new());
         keys
+    }
+
+    /// The keys that were wanted again since this was last asked.
+    pub fn revived(&mut self) -> Vec<Key> {
+        std::mem::take(&mut self.revived)
     }
 
     /// The last entry that made this object, or nothing, be wanted of `key`: the one that a refusal
@@ -432,17 +463,18 @@ impl Tail {
     }
 
     fn place_of(&self, key: &Key, object: Option<&Object>) -> Option<usize> {
+        let standing =
+            |says: &Option<Declaration>| says.as_ref().and_then(|says| says.standing().cloned());
+        let is_it = |says: &Option<Declaration>| match (standing(says), object) {
+            (Some(says), Some(object)) => says.same(object),
+            (None, None) => true,
+            _ => false,
+        };
+        // One that only keeps what stood there before did not ask for it.
         let wants = |turned: &Turned| {
-            let says = turned
-                .after
-                .as_ref()
-                .and_then(|says| says.object.as_deref());
             turned.key == *key
-                && match (says, object) {
-                    (Some(says), Some(object)) => says.same(object),
-                    (None, None) => true,
-                    _ => false,
-                }
+                && is_it(&turned.after)
+                && (object.is_none() || !is_it(&turned.before))
         };
         self.entries.iter().rposition(|folded| {
             matches!(folded.provisional, Provisional::Sends { .. })
@@ -478,15 +510,16 @@ impl Tail {
 
     fn taken(&mut self, taken: Vec<Folded>) -> Vec<Folded> {
         for folded in &taken {
-            self.parked -= usize::from(folded.is_parked());
             self.refused.remove(&folded.entry.seq);
+            self.parked -= usize::from(folded.is_parked());
             for key in &folded.keys {
-                for last in [&mut self.last, &mut self.last_change] {
-                    if last.get(key) == Some(&folded.nth) {
-                        last.remove(key);
-                    }
+                if self.last_turn.get(key) == Some(&folded.nth) {
+                    self.last_turn.remove(key);
                 }
             }
+        }
+        if self.parked == 0 {
+            self.last_word.clear();
         }
         taken
     }

@@ -405,9 +405,7 @@ impl Keeper {
             bus.parked.retain(|seq, _| !expired.contains_key(seq));
         }
         if !expired.is_empty() {
-            let keys = self
-                .tail
-                .refuse(&expired, None, &mut self.desired, &self.belief);
+            let keys = self.tail.refuse(&expired, &mut self.desired, &self.belief);
             self.mark(keys);
         }
     }

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
+    sync::Arc,
     time::Duration,
 };
 
@@ -52,7 +53,7 @@ impl Keeper {
             self.queue.clear();
         }
         match meaning {
-            Meaning::Applied => self.applied(steps),
+            Meaning::Applied => self.applied(&steps),
             Meaning::Skipped => self.not_as_believed(steps),
             Meaning::NotAsBelieved(reason) => {
                 let again = steps
@@ -72,6 +73,13 @@ impl Keeper {
             }
             Meaning::RefusedByWorkers(words) => self.refused_by_workers(now, steps, &words),
             Meaning::PartlyRefused(words) => self.partly_refused(steps, &words),
+            Meaning::Unreadable(words) => {
+                // A frontend that is held all the same is no proof then.
+                let added = steps.iter().filter(|step| step.to.is_some());
+                let keys = added.map(|step| step.key.clone());
+                self.doubts.unproven.extend(keys);
+                self.partly_refused(steps, &words);
+            }
             Meaning::NotTaken(_) => {
                 self.dirty.extend(steps.into_iter().map(|step| step.key));
                 self.back_off(now);
@@ -80,16 +88,16 @@ impl Keeper {
         }
     }
 
-    fn applied(&mut self, steps: Vec<Step>) {
+    fn applied(&mut self, steps: &[Step]) {
         self.tries = 0;
-        self.forget_what_went_along(&steps);
         for step in steps {
             self.doubts.unproven.remove(&step.key);
             self.doubts.suspects.remove(&step.key);
             self.doubts.unanswered.remove(&step.key);
             self.doubts.contradicted.remove(&step.key);
-            self.belief.learn(&step.key, step.to);
+            self.belief.learn(&step.key, step.to.clone());
         }
+        self.forget_what_went_along(steps);
     }
 
     /// A cluster that goes takes along all that is in it: what is still wanted of that is sent again.
@@ -108,6 +116,10 @@ impl Keeper {
         self.forget_prepared();
         for key in self.belief.forget_clusters(&gone) {
             self.foreign.remove(&key);
+            if key.kind().is_frontend() {
+                // A worker that did not have the cluster has the frontend still.
+                self.doubts.ever.insert(key.clone());
+            }
             self.dirty.insert(key);
         }
     }
@@ -206,6 +218,7 @@ impl Keeper {
                 tracing::error!(kind = %step.key.kind(), key = %step.key, error = words, "Sōzu's workers differ from its main process; replace them one by one with `sozu upgrade --worker ID`.");
                 self.belief.learn(&step.key, None);
                 self.diverges(step.key.clone());
+                self.doubts.ever.insert(step.key.clone());
                 continue;
             } else {
                 self.belief.learn(&step.key, None);
@@ -233,8 +246,14 @@ impl Keeper {
         for step in &steps {
             self.doubt_workers(step, words);
             self.doubts.ever.insert(step.key.clone());
-            if alone {
-                *self.doubts.unanswered.entry(step.key.clone()).or_default() += 1;
+            if let Some(object) = step.to.as_ref().filter(|_| alone) {
+                let first = (object.clone(), 0);
+                let unanswered = self.doubts.unanswered.entry(step.key.clone());
+                let unanswered = unanswered.or_insert(first.clone());
+                if !unanswered.0.same(object) {
+                    *unanswered = first;
+                }
+                unanswered.1 += 1;
             }
         }
         // What is missing then is sent in bulk once more, then alone.
@@ -253,16 +272,12 @@ impl Keeper {
             .doubts
             .unanswered
             .iter()
-            .filter(|(_, times)| **times >= UNANSWERED)
-            .map(|(key, _)| key.clone())
+            .filter(|(_, (_, times))| *times >= UNANSWERED)
+            .map(|(key, (object, _))| (key.clone(), object.clone()))
             .collect();
-        for key in unanswered {
+        for (key, object) in unanswered {
             self.doubts.unanswered.remove(&key);
-            let wanted = self.desired.declared().wanted(&key);
             let held = self.belief.held(&key);
-            let Wanted::Object(object, _) = wanted else {
-                continue;
-            };
             if !held.object().is_some_and(|held| held.same(&object)) {
                 self.refuse(
                     &key,
@@ -270,6 +285,8 @@ impl Keeper {
                     "no answer: Sōzu was asked three times and did not say what became of it",
                     false,
                 );
+                // What is accepted is tried again all the same.
+                self.doubts.spurned.remove(&key);
             }
         }
     }
@@ -296,8 +313,12 @@ impl Keeper {
             if is_wanted {
                 tracing::warn!(kind = %key.kind(), %key, error = reason, "Sōzu does not take an object that it took before.");
                 self.dirty.remove(key);
-                self.unservable
-                    .insert(key.clone(), format!("Sōzu refuses it: {reason}"));
+                let why = format!("Sōzu refuses it: {reason}");
+                self.unservable.insert(key.clone(), why.clone());
+                if let Some(object) = object {
+                    let spurned = (Arc::new(object.clone()), why);
+                    self.doubts.spurned.insert(key.clone(), spurned);
+                }
             }
             return;
         };
@@ -307,10 +328,7 @@ impl Keeper {
             return self.mark(keys);
         }
         let refused = HashMap::from([(seq, reason.to_owned())]);
-        let leftover = stays.then_some(key);
-        let keys = self
-            .tail
-            .refuse(&refused, leftover, &mut self.desired, &self.belief);
+        let keys = self.tail.refuse(&refused, &mut self.desired, &self.belief);
         if stays {
             // The same may be wanted again before it is gone: the workers have to answer for it.
             self.doubts.unproven.insert(key.clone());

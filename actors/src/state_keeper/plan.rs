@@ -38,7 +38,8 @@ pub enum Need {
 }
 
 /// Works out what one key needs. `unproven`: the main process holds it, but it is not known whether
-/// any worker does, so that it is sent again and workers answer for it.
+/// any worker does, so that it is sent again and workers answer for it; a frontend, which Sōzu does
+/// not take twice, is removed and added.
 pub fn need(key: &Key, wanted: &Wanted, held: &Held, unproven: bool) -> Need {
     let step = |requests: Vec<Request>, to| {
         Need::Send(Step {
@@ -67,8 +68,6 @@ pub fn need(key: &Key, wanted: &Wanted, held: &Held, unproven: bool) -> Need {
         (Wanted::Object(object, _), Held::Object(held)) => {
             let requests = match (object.replace(), held.remove()) {
                 (Some(replace), _) => vec![replace],
-                // A read proves a frontend.
-                (None, _) if object.same(held) => return Need::Nothing,
                 (None, Ok(remove)) => vec![remove, object.add()],
                 (None, Err(_)) => vec![object.add()],
             };
@@ -171,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_worker_answered_for_is_sent_again_unless_a_read_proves_it() {
+    fn what_no_worker_answered_for_is_sent_again() {
         let cluster_key = cluster("a").key().unwrap();
         let again = need(
             &cluster_key,
@@ -182,10 +181,8 @@ mod tests {
         assert_eq!(verbs(&again), ["add cluster"]);
         let front = http("a", "x.example");
         let key = front.key().unwrap();
-        assert_eq!(
-            need(&key, &wanted(front.clone()), &held(front), true),
-            Need::Nothing
-        );
+        let again = need(&key, &wanted(front.clone()), &held(front), true);
+        assert_eq!(verbs(&again), ["remove frontend", "add frontend"]);
     }
 
     #[test]

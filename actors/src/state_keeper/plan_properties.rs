@@ -2,16 +2,16 @@
 //! `ConfigState`.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use proptest::prelude::*;
 use sozu_command_lib::{
     proto::command::{
         AddCertificate, CertificateAndKey, Cluster, HealthCheckConfig, Request, RequestUdpFrontend,
-        UdpClusterConfig,
+        SetHealthCheck, UdpClusterConfig, request::RequestType,
     },
     state::ConfigState,
 };
@@ -22,18 +22,20 @@ use super::{
     examples::{HTTP, backend, cluster, http, tcp},
     held::{Belief, Held, sort_records},
     key::{Key, Object},
+    log::{Admission, Entry, Tail},
     plan::{Need, need, order},
 };
-use crate::messages::SourceName;
+use crate::messages::{Position, SourceName};
 
 const LEAF: &str = include_str!("../fs_watcher/testdata/certificate.pem");
+const RENEWED: &str = include_str!("../fs_watcher/testdata/renewed.pem");
 const PRIVATE_KEY: &str = include_str!("../fs_watcher/testdata/key.pem");
 
-fn certificate(port: u16, names: &str) -> Object {
+fn certificate(port: u16, leaf: &str, names: &str) -> Object {
     Object::Certificate(AddCertificate {
         address: std::net::SocketAddr::from(([127, 0, 0, 1], port)).into(),
         certificate: CertificateAndKey {
-            certificate: LEAF.to_owned(),
+            certificate: leaf.to_owned(),
             key: PRIVATE_KEY.to_owned(),
             names: vec![names.to_owned()],
             ..CertificateAndKey::default()
@@ -87,9 +89,12 @@ fn objects() -> Vec<Object> {
         objects.push(udp(id));
     }
     objects.push(deny("x.example"));
+    objects.push(deny("z.example"));
     for port in [443, 444] {
-        objects.push(certificate(port, "x.example"));
-        objects.push(certificate(port, "y.example"));
+        // Two of one name, and one of them with other names.
+        objects.push(certificate(port, LEAF, "x.example"));
+        objects.push(certificate(port, LEAF, "y.example"));
+        objects.push(certificate(port, RENEWED, "x.example"));
     }
     objects.into_iter().map(Object::canonical).collect()
 }
@@ -131,6 +136,64 @@ fn told(state: &ConfigState) -> BTreeMap<String, String> {
         )
     })
     .collect()
+}
+
+/// Orders of one bus: additions and removals of all this, and clusters that go with what is in them.
+fn log() -> impl Strategy<Value = Vec<Request>> {
+    let objects = objects();
+    let adds = objects.iter().map(Object::add);
+    let removals = objects.iter().filter_map(|object| object.remove().ok());
+    let check = |id: &str| {
+        let config = HealthCheckConfig {
+            uri: "/health".to_owned(),
+            ..HealthCheckConfig::default()
+        };
+        let set = SetHealthCheck {
+            cluster_id: id.to_owned(),
+            config,
+        };
+        let requests = [
+            RequestType::SetHealthCheck(set),
+            RequestType::RemoveHealthCheck(id.to_owned()),
+        ];
+        requests.map(Request::from)
+    };
+    let all: Vec<Request> = adds
+        .chain(removals)
+        .chain(check("a"))
+        .chain(check("b"))
+        .collect();
+    proptest::collection::vec(proptest::sample::select(all), 1..24)
+}
+
+fn entry(seq: u64, request: Request) -> Entry {
+    Entry {
+        seq,
+        source: SourceName::new("bus"),
+        at: SystemTime::UNIX_EPOCH,
+        request,
+        origin: None,
+        position: Some(Position {
+            ledger: 1,
+            entry: seq,
+            index: -1,
+        }),
+        original: None,
+        admission: Admission::Order,
+    }
+}
+
+fn wanted(desired: &Desired) -> BTreeMap<Key, String> {
+    let declared = desired.declared();
+    let standing = declared
+        .keys()
+        .filter_map(|key| match declared.wanted(key) {
+            Wanted::Object(object, _) => {
+                Some((key.clone(), serde_json::to_string(&object.add()).unwrap()))
+            }
+            Wanted::Nothing | Wanted::NoOpinion => None,
+        });
+    standing.collect()
 }
 
 /// What leads from one state to the other.
@@ -275,6 +338,25 @@ proptest! {
             }
         }
         prop_assert_eq!(told(&state), told(&to));
+    }
+
+    /// A bus sends again what it is not told to be settled: that changes nothing.
+    #[test]
+    fn folding_any_suffix_again_leads_to_the_same(log in log(), from in any::<proptest::sample::Index>()) {
+        let (mut tail, mut desired) = (Tail::default(), Desired::default());
+        let mut belief = Belief::default();
+        belief.replace(HashMap::new());
+        let mut seq = 0;
+        let mut fold = |requests: &[Request], desired: &mut Desired| {
+            for request in requests {
+                seq += 1;
+                tail.fold(Arc::new(entry(seq, request.clone())), desired, &belief);
+            }
+        };
+        fold(&log, &mut desired);
+        let once = wanted(&desired);
+        fold(&log[from.index(log.len())..], &mut desired);
+        prop_assert_eq!(wanted(&desired), once);
     }
 
     #[test]

@@ -65,7 +65,10 @@ impl Keeper {
         }
         match result {
             Ok(state) => {
-                self.listeners = Some(Arc::new(state.listeners));
+                if self.listeners.as_deref() != Some(&state.listeners) {
+                    self.doubts.spurned.clear();
+                    self.listeners = Some(Arc::new(state.listeners));
+                }
                 self.believe(state.held);
                 self.draw_conclusions(now, state.took);
             }
@@ -182,6 +185,7 @@ impl Keeper {
             .filter(differs)
             .cloned()
             .collect();
+        self.doubt_what_is_missing(&differing);
         self.dirty = differing.into_iter().collect();
         self.queue.clear();
         // Of what needs nothing more, nothing is in doubt.
@@ -190,6 +194,20 @@ impl Keeper {
         self.doubts.suspects.retain(|key, _| dirty.contains(key));
         self.doubts.unanswered.retain(|key, _| dirty.contains(key));
         self.doubts.contradicted.retain(|key| dirty.contains(key));
+    }
+
+    /// A frontend that this life of Sōzu held once, and holds no longer: workers may have it still, if
+    /// an earlier life of the daemon left it divergent.
+    fn doubt_what_is_missing(&mut self, differing: &[Key]) {
+        let life = self.life.as_ref().map(|life| &life.text);
+        if life != self.complete_life.as_ref() {
+            return;
+        }
+        let missing = differing.iter().filter(|key| {
+            let is_wanted = matches!(self.desired.declared().wanted(key), Wanted::Object(..));
+            key.kind().is_frontend() && is_wanted && self.belief.held(key) == Held::Nothing
+        });
+        self.doubts.ever.extend(missing.cloned());
     }
 
     /// Settles the keys that were removed once: read without the object, this is noted with the

@@ -170,6 +170,15 @@ impl Keeper {
         self.queue = keys.into();
     }
 
+    /// Whether Sōzu has refused it before, and nobody asks for it anew.
+    fn is_spurned(&self, step: &Step) -> bool {
+        let (Some(object), Some((spurned, _))) = (&step.to, self.doubts.spurned.get(&step.key))
+        else {
+            return false;
+        };
+        object.same(spurned) && self.tail.last_to_want(&step.key, Some(object)).is_none()
+    }
+
     /// Whether Sōzu holds a cluster that nobody wants, refused by its workers or resurrected, while
     /// somebody uses it.
     fn is_used_leftover(&self, key: &Key) -> bool {
@@ -200,6 +209,11 @@ impl Keeper {
                 self.dirty.remove(key);
             }
             Need::Send(_) if self.is_history(key) => {}
+            Need::Send(step) if self.is_spurned(&step) => {
+                let (_, why) = &self.doubts.spurned[key];
+                self.unservable.insert(key.clone(), why.clone());
+                self.dirty.remove(key);
+            }
             // It would take along what is wanted in it; no order asks for that.
             Need::Send(step) if step.to.is_none() && self.is_used_leftover(key) => {
                 self.dirty.remove(key);

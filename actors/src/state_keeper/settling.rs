@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
+    declared::Wanted,
     events::{Effect, FinalVerdict, Now},
     gate::{Gate, Mode},
     held::Held,
@@ -23,8 +24,8 @@ impl Keeper {
     fn settled(&self, key: &Key) -> Settled {
         let open = self.dirty.contains(key)
             || self.in_flight.contains(key)
-            || self.doubts.unproven.contains(key)
-            || self.unservable.contains_key(key)
+            || self.is_unproven(key)
+            || self.is_awaited(key)
             || self.belief.held(key) == Held::Unknown;
         if self.settings.mode == Mode::Observe && !self.is_history(key) {
             Settled::Observed
@@ -35,6 +36,22 @@ impl Keeper {
         } else {
             Settled::Yes
         }
+    }
+
+    /// Whether a worker has to answer for it still.
+    fn is_unproven(&self, key: &Key) -> bool {
+        self.doubts.unproven.contains(key)
+            && matches!(self.desired.declared().wanted(key), Wanted::Object(..))
+    }
+
+    /// Whether a change of the tail wants what cannot be sent just now. (Another source's object that
+    /// Sōzu refuses may have come in its place.)
+    fn is_awaited(&self, key: &Key) -> bool {
+        self.unservable.contains_key(key)
+            && match self.desired.declared().wanted(key) {
+                Wanted::Object(object, _) => self.tail.last_to_want(key, Some(&object)).is_some(),
+                Wanted::Nothing | Wanted::NoOpinion => true,
+            }
     }
 
     pub(super) fn settle(&mut self) {

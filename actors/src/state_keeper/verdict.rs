@@ -83,7 +83,7 @@ pub fn settle(
         let verdict = if blocked {
             None
         } else {
-            verdict(folded, tail.is_overtaken(folded), &settled)
+            verdict(tail, folded, &settled)
         };
         if let Some(verdict) = verdict {
             settling.push((place, verdict));
@@ -93,7 +93,8 @@ pub fn settle(
         if waiting > patience {
             break;
         }
-        if !folded.is_parked() {
+        // What waits for its cluster holds up nothing, unless something has ended it.
+        if !tail.is_waiting(folded) {
             waiting_keys.extend(&folded.keys);
             waiting_clusters.extend(folded.clusters());
         }
@@ -101,16 +102,14 @@ pub fn settle(
     settling
 }
 
-fn verdict(
-    folded: &Folded,
-    overtaken: bool,
-    settled: &impl Fn(&Key) -> Settled,
-) -> Option<Verdict> {
+fn verdict(tail: &Tail, folded: &Folded, settled: &impl Fn(&Key) -> Settled) -> Option<Verdict> {
     let taken_over = match &folded.provisional {
         Provisional::Final(verdict) => return Some(verdict.clone()),
         Provisional::Sends { taken_over } => *taken_over,
-        Provisional::Parked { .. } if !overtaken => return None,
-        Provisional::Parked { .. } => false,
+        Provisional::Parked { cluster } => {
+            let (verdict, by) = tail.ended(folded, cluster)?;
+            return (settled(&by) != Settled::No).then_some(verdict);
+        }
     };
     let sides: Vec<Settled> = folded.keys.iter().map(settled).collect();
     if sides.contains(&Settled::No) {
@@ -120,7 +119,7 @@ fn verdict(
         Verdict::Observed
     } else if sides.contains(&Settled::Divergent) {
         Verdict::Divergent
-    } else if overtaken {
+    } else if tail.is_overtaken(folded) {
         Verdict::Superseded
     } else if taken_over {
         Verdict::TakenOver

@@ -579,7 +579,7 @@ fn a_death_between_any_two_steps_loses_nothing() {
     );
     for dies_at in 0..=(effects * 2 + 1) {
         let mut world = World::new(empty_sozu());
-        world.dies_at = Some(dies_at);
+        world.death = Some((dies_at, Death::Alone));
         story(&mut world);
         // The watcher lists again whatever came before.
         world.declares(&route("b", 3));

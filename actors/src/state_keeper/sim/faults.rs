@@ -1,12 +1,15 @@
 //! Histories that went wrong once, or that are feared most, by name.
 
-use super::{histories::Op, *};
+use super::{
+    ops::{Asks, Op},
+    *,
+};
 
 impl World {
     /// A world at rest, before anything was said.
     fn at_rest() -> Self {
         let mut world = World::new(empty_sozu());
-        world.lives(usize::MAX);
+        world.lives(REST);
         world
     }
 
@@ -15,7 +18,7 @@ impl World {
         for op in ops {
             self.does(*op);
         }
-        self.lives(usize::MAX);
+        self.lives(REST);
     }
 
     /// Lets effects happen until so many batches were sent.
@@ -29,15 +32,9 @@ impl World {
         panic!("it is never sent");
     }
 
-    /// Both processes die; Sōzu starts empty.
-    fn both_die(&mut self) {
-        self.sozu.restarts(empty_sozu());
-        self.dies();
-    }
-
     #[track_caller]
     fn is_true(&mut self, verdicts: &[&str]) {
-        self.lives(usize::MAX);
+        self.lives(REST);
         assert_eq!(self.verdicts(), verdicts);
         if let Err(wrong) = self.judge() {
             panic!("{wrong}");
@@ -49,8 +46,8 @@ impl World {
 fn a_refused_change_over_an_accepted_one_stays_refused_when_both_die() {
     for batches in 1..=4 {
         let mut world = World::at_rest();
-        world.all_at_once(&[Op::BusFrontA]);
-        world.does(Op::BusFrontRefused);
+        world.all_at_once(&[Op::Bus(Asks::FrontA)]);
+        world.does(Op::Bus(Asks::FrontRefused));
         let before = world.batches;
         for _ in 0..60 {
             if world.batches >= before + batches {
@@ -67,12 +64,12 @@ fn a_refused_change_over_an_accepted_one_stays_refused_when_both_die() {
 #[test]
 fn a_change_that_repeats_a_refused_one_is_refused_too() {
     let mut world = World::at_rest();
-    world.all_at_once(&[Op::BusFrontRefused, Op::BusFrontRefused]);
+    world.all_at_once(&[Op::Bus(Asks::FrontRefused), Op::Bus(Asks::FrontRefused)]);
     world.is_true(&["refused", "refused"]);
     let mut world = World::at_rest();
     world.all_at_once(&[
-        Op::BusClusterRefusedByWorkers,
-        Op::BusClusterRefusedByWorkers,
+        Op::Bus(Asks::ClusterRefusedByWorkers),
+        Op::Bus(Asks::ClusterRefusedByWorkers),
     ]);
     world.is_true(&["refused", "refused"]);
     world.sozu_holds(&[]);
@@ -81,7 +78,11 @@ fn a_change_that_repeats_a_refused_one_is_refused_too() {
 #[test]
 fn what_is_overtaken_by_a_refused_change_is_applied() {
     let mut world = World::at_rest();
-    world.all_at_once(&[Op::BusFrontA, Op::BusFrontB, Op::BusFrontRefusedByWorkers]);
+    world.all_at_once(&[
+        Op::Bus(Asks::FrontA),
+        Op::Bus(Asks::FrontB),
+        Op::Bus(Asks::FrontRefusedByWorkers),
+    ]);
     world.is_true(&["superseded", "applied", "refused"]);
     world.sozu_holds(&[http("b", "x.example")]);
 }
@@ -90,23 +91,23 @@ fn what_is_overtaken_by_a_refused_change_is_applied() {
 fn what_the_main_process_takes_back_after_a_read_by_the_next_daemon_is_not_called_applied() {
     let mut world = World::at_rest();
     world.faults.insert(world.batches, Fault::AllStall);
-    world.does(Op::BusFrontA);
+    world.does(Op::Bus(Asks::FrontA));
     // The daemon dies while Sōzu waits for its workers, and the next one reads before the main
     // process takes the frontend back. The workers apply it when they wake: a phantom.
     let sends = |world: &World| matches!(world.pending.front(), Some(Effect::Send(_)));
     for _ in 0..60 {
         if sends(&world) {
-            world.dies_at = Some((world.carried_out + 1) * 2 + 1);
+            world.death = Some(((world.carried_out + 1) * 2 + 1, Death::Alone));
         }
         world.lives(1);
-        if world.dies_at.is_some() {
+        if world.death.is_some() {
             break;
         }
     }
     world.is_true(&["divergent"]);
     // A new life cures it, and it is sent again.
     world.sozu_restarts(empty_sozu());
-    world.lives(usize::MAX);
+    world.lives(REST);
     world.sozu_holds(&[http("a", "x.example")]);
 }
 
@@ -114,7 +115,7 @@ fn what_the_main_process_takes_back_after_a_read_by_the_next_daemon_is_not_calle
 fn a_death_leaves_no_cluster_called_applied_that_no_worker_took() {
     let mut world = World::at_rest();
     world.faults.insert(world.batches, Fault::AnswerLost);
-    world.does(Op::BusClusterRefusedByWorkers);
+    world.does(Op::Bus(Asks::ClusterRefusedByWorkers));
     let batch = world.batches + 1;
     world.lives_until_batch(batch);
     world.dies();
@@ -125,16 +126,16 @@ fn a_death_leaves_no_cluster_called_applied_that_no_worker_took() {
 #[test]
 fn what_all_workers_refuse_does_not_stay_where_nothing_was_accepted_before() {
     for op in [
-        Op::BusClusterRefusedByWorkers,
-        Op::BusBackendRefusedByWorkers,
+        Op::Bus(Asks::ClusterRefusedByWorkers),
+        Op::Bus(Asks::BackendRefusedByWorkers),
     ] {
         let mut world = World::at_rest();
-        world.all_at_once(&[Op::BusCluster, op, Op::BusFrontA]);
+        world.all_at_once(&[Op::Bus(Asks::Cluster), op, Op::Bus(Asks::FrontA)]);
         world.is_true(&["applied", "refused", "applied"]);
         world.sozu_holds(&[cluster("a"), http("a", "x.example")]);
         let mut world = World::at_rest();
         world.all_at_once(&[op]);
-        world.lives(usize::MAX);
+        world.lives(REST);
         world.sozu_holds(&[]);
     }
 }
@@ -142,7 +143,7 @@ fn what_all_workers_refuse_does_not_stay_where_nothing_was_accepted_before() {
 #[test]
 fn a_bus_may_acknowledge_after_a_restart_what_was_settled_before() {
     let mut world = World::at_rest();
-    world.all_at_once(&[Op::BusFrontA]);
+    world.all_at_once(&[Op::Bus(Asks::FrontA)]);
     world.dies();
     world.is_true(&["applied"]);
     assert_eq!(world.acknowledges(), Some(0));
@@ -151,8 +152,8 @@ fn a_bus_may_acknowledge_after_a_restart_what_was_settled_before() {
 #[test]
 fn what_is_wanted_again_of_a_removed_cluster_is_sent_again() {
     let mut world = World::at_rest();
-    world.all_at_once(&[Op::BusCluster, Op::BusFrontA]);
-    world.all_at_once(&[Op::BusClusterGone, Op::BusFrontA]);
+    world.all_at_once(&[Op::Bus(Asks::Cluster), Op::Bus(Asks::FrontA)]);
+    world.all_at_once(&[Op::Bus(Asks::ClusterGone), Op::Bus(Asks::FrontA)]);
     world.is_true(&["applied"; 4]);
     world.sozu_holds(&[http("a", "x.example")]);
 }
@@ -161,11 +162,11 @@ fn what_is_wanted_again_of_a_removed_cluster_is_sent_again() {
 fn a_cluster_whose_outcome_is_unknown_and_that_is_removed_meanwhile_holds_up_nothing() {
     let mut world = World::at_rest();
     world.faults.insert(world.batches, Fault::RequestLost);
-    world.does(Op::BusCluster);
+    world.does(Op::Bus(Asks::Cluster));
     let batch = world.batches + 1;
     world.lives_until_batch(batch);
-    world.does(Op::BusClusterGone);
-    world.lives(usize::MAX);
+    world.does(Op::Bus(Asks::ClusterGone));
+    world.lives(REST);
     world.is_true(&["superseded", "applied"]);
 }
 
@@ -173,7 +174,7 @@ fn a_cluster_whose_outcome_is_unknown_and_that_is_removed_meanwhile_holds_up_not
 fn a_silent_worker_does_not_make_true_what_the_other_one_refuses() {
     let mut world = World::at_rest();
     world.does(Op::WorkerStalls);
-    world.does(Op::BusClusterRefusedByWorkers);
+    world.does(Op::Bus(Asks::ClusterRefusedByWorkers));
     world.is_true(&["refused"]);
     world.sozu_holds(&[]);
 }
@@ -181,12 +182,12 @@ fn a_silent_worker_does_not_make_true_what_the_other_one_refuses() {
 #[test]
 fn a_refusal_is_about_what_was_sent_and_not_about_what_came_since() {
     let mut world = World::at_rest();
-    world.does(Op::BusFrontRefused);
+    world.does(Op::Bus(Asks::FrontRefused));
     while !matches!(world.pending.front(), Some(Effect::Send(_))) {
         world.lives(1);
     }
     let send = world.pending.pop_front().unwrap();
-    world.does(Op::BusFrontA);
+    world.does(Op::Bus(Asks::FrontA));
     world.lives(3);
     world.pending.push_front(send);
     world.is_true(&["refused", "applied"]);
@@ -197,7 +198,7 @@ fn a_refusal_is_about_what_was_sent_and_not_about_what_came_since() {
 fn what_differs_stays_divergent_over_a_restart() {
     let mut world = World::at_rest();
     world.faults.insert(world.batches, Fault::AllStall);
-    world.all_at_once(&[Op::BusFrontA]);
+    world.all_at_once(&[Op::Bus(Asks::FrontA)]);
     assert_eq!(world.verdicts(), ["divergent"]);
     world.dies();
     world.is_true(&["divergent"]);
@@ -206,7 +207,11 @@ fn what_differs_stays_divergent_over_a_restart() {
 #[test]
 fn a_cluster_goes_with_the_frontend_that_a_refusal_brings_back() {
     let mut world = World::at_rest();
-    world.all_at_once(&[Op::BusFrontA, Op::BusFrontRefused, Op::BusClusterGone]);
-    world.lives(usize::MAX);
+    world.all_at_once(&[
+        Op::Bus(Asks::FrontA),
+        Op::Bus(Asks::FrontRefused),
+        Op::Bus(Asks::ClusterGone),
+    ]);
+    world.lives(REST);
     world.sozu_holds(&[]);
 }

@@ -1,25 +1,31 @@
 //! The keeper against a model of Sōzu and of the disk, without I/O: effects are carried out one by
 //! one, and the daemon can die before or after each of them.
 
+mod chance;
 mod days;
 mod disk;
+mod exhaustive;
 mod faults;
 mod floods;
-mod histories;
+mod ops;
 mod orders;
 mod pauses;
+mod play;
 mod refusals;
+mod sources;
 mod sozu;
 mod takeovers;
 mod truth;
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{BTreeMap, VecDeque},
     sync::Arc,
     time::{Duration, SystemTime},
 };
 
 use disk::Disk;
+use play::{Death, REST, trace};
+use sources::{Folder, Topic};
 use sozu::{Fault, Proxy, WORKER_TIMEOUT, records};
 use sozu_command_lib::{
     proto::command::{HttpListenerConfig, Request, TcpListenerConfig, request::RequestType},
@@ -61,25 +67,27 @@ struct World {
     /// What goes wrong with which batch, counted from 0.
     faults: BTreeMap<usize, Fault>,
     batches: usize,
+    /// How many batches something went wrong with.
+    troubles: usize,
     at: Duration,
     pending: VecDeque<Effect>,
     replies: Vec<Result<Declared, DeclareError>>,
     answers: Vec<Answer>,
     sent: Vec<Request>,
     carried_out: usize,
-    dies_at: Option<usize>,
-    onlooker: Onlooker,
-    // What sources say in histories:
-    topic: Vec<Request>,
-    /// The first message that the keeper has not taken.
-    next: usize,
-    sent_up_to: Option<usize>,
-    subscribed: Heard,
-    file: Vec<Object>,
-    listed: Heard,
-    /// When they try again.
-    again: Duration,
+    /// At which step the daemon dies, and how: before or after it carries out an effect.
+    death: Option<(usize, Death)>,
+    /// The steps at which a death is another one than at the step before: something outside of the
+    /// daemon has changed.
+    steps_that_matter: Vec<usize>,
+    /// Transactions so far.
+    writes: usize,
+    /// From this one on the disk is full for a while.
+    full_at: Option<usize>,
     full_until: Duration,
+    onlooker: Onlooker,
+    topics: Vec<Topic>,
+    folder: Folder,
     older: ConfigState,
     had_strangers: bool,
     last_read: Vec<Request>,
@@ -87,24 +95,16 @@ struct World {
     went_as_prepared: usize,
 }
 
-/// Whether the keeper has heard a source.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Heard {
-    No,
-    Asking,
-    Yes,
-}
-
-const LISTED: u64 = 10;
-const CHANGES: u64 = 11;
-const SUBSCRIBED: u64 = 12;
-
 fn source() -> SourceName {
     SourceName::new("s")
 }
 
 fn bus() -> SourceName {
     SourceName::new("bus")
+}
+
+fn other_bus() -> SourceName {
+    SourceName::new("other")
 }
 
 fn place(entry: u64) -> Position {
@@ -134,7 +134,11 @@ fn empty_sozu() -> ConfigState {
     state
 }
 
-fn settings(mode: Mode) -> Settings {
+fn settings(mode: Mode, topics: &[Topic]) -> Settings {
+    let policy = Policy {
+        verbs: vec!["routing".to_owned()],
+        ..Policy::default()
+    };
     Settings {
         bounds: Bounds {
             removal_share: 0.25,
@@ -146,13 +150,10 @@ fn settings(mode: Mode) -> Settings {
         worker_timeout: WORKER_TIMEOUT,
         max_request_bytes: 1_900_000,
         sources: vec![source()],
-        policies: HashMap::from([(
-            bus(),
-            Policy {
-                verbs: vec!["routing".to_owned()],
-                ..Policy::default()
-            },
-        )]),
+        policies: topics
+            .iter()
+            .map(|topic| (topic.source.clone(), policy.clone()))
+            .collect(),
     }
 }
 
@@ -168,13 +169,25 @@ impl World {
         Self::in_mode(sozu, Mode::Apply)
     }
 
+    /// With an empty Sōzu.
+    fn with_buses(buses: usize) -> Self {
+        let names = [bus(), other_bus()].into_iter().take(buses);
+        let topics = names.map(Topic::new).collect();
+        Self::of(empty_sozu(), Mode::Apply, topics)
+    }
+
     fn in_mode(sozu: ConfigState, mode: Mode) -> Self {
+        Self::of(sozu, mode, vec![Topic::new(bus())])
+    }
+
+    fn of(sozu: ConfigState, mode: Mode, topics: Vec<Topic>) -> Self {
         // A bus that has never caught up would keep the proxy from being ready.
         let disk = Disk {
-            caught_up: [bus()].into(),
+            caught_up: topics.iter().map(|topic| topic.source.clone()).collect(),
             ..Disk::default()
         };
-        let keeper = Keeper::new(settings(mode), disk.load(), now(Duration::ZERO));
+        let settings = settings(mode, &topics);
+        let keeper = Keeper::new(settings, disk.load(), now(Duration::ZERO));
         let mut world = Self {
             keeper,
             mode,
@@ -184,22 +197,21 @@ impl World {
             fault: None,
             faults: BTreeMap::new(),
             batches: 0,
+            troubles: 0,
             at: Duration::ZERO,
             pending: VecDeque::new(),
             replies: Vec::new(),
             answers: Vec::new(),
             sent: Vec::new(),
             carried_out: 0,
-            dies_at: None,
-            onlooker: Onlooker::default(),
-            topic: Vec::new(),
-            next: 0,
-            sent_up_to: None,
-            subscribed: Heard::No,
-            file: Vec::new(),
-            listed: Heard::No,
-            again: Duration::ZERO,
+            death: None,
+            steps_that_matter: Vec::new(),
+            writes: 0,
+            full_at: None,
             full_until: Duration::ZERO,
+            onlooker: Onlooker::default(),
+            topics,
+            folder: Folder::new(),
             older: empty_sozu(),
             had_strangers: false,
             last_read: Vec::new(),
@@ -225,15 +237,13 @@ impl World {
 
     /// The daemon dies and is started again; what was under way is lost.
     fn dies(&mut self) {
+        trace(|| "the daemon dies".to_owned());
         self.pending.clear();
-        self.sent_up_to = None;
-        self.subscribed = Heard::No;
-        self.listed = Heard::No;
-        self.again = self.at;
-        self.forget_positions();
+        self.sources_begin_anew();
+        self.forget_what_died();
         let settings = Settings {
             sources: self.sources.clone(),
-            ..settings(self.mode)
+            ..settings(self.mode, &self.topics)
         };
         self.keeper = Keeper::new(settings, self.disk.load(), now(self.at));
         self.here();
@@ -268,17 +278,33 @@ impl World {
     }
 
     fn step(&mut self, effect: Effect) {
+        trace(|| format!("{:?} {effect:.300?}", self.at));
         self.carried_out += 1;
-        if self.dies_at == Some(self.carried_out * 2) {
-            return self.dies();
+        if self.dies_at(self.carried_out * 2) {
+            return;
         }
+        let changes_something = matches!(
+            effect,
+            Effect::Append { .. }
+                | Effect::AppendOrder(_)
+                | Effect::Accept(_)
+                | Effect::Send(_)
+                | Effect::KeepPause { .. }
+        );
         let life = self.sozu.life;
         let (answer, took) = self.carry_out(effect);
-        if self.dies_at == Some(self.carried_out * 2 + 1) {
-            return self.dies();
+        if changes_something {
+            self.steps_that_matter.push(self.carried_out * 2 + 1);
+        }
+        if self.dies_at(self.carried_out * 2 + 1) {
+            return;
         }
         self.at += took;
+        if took >= Duration::from_secs(1) {
+            self.steps_that_matter.push(self.carried_out * 2 + 2);
+        }
         if let Some(event) = answer {
+            trace(|| format!("{:?}     {event:.300?}", self.at));
             self.tell(event);
         }
         if self.sozu.life != life {
@@ -286,16 +312,69 @@ impl World {
         }
     }
 
+    fn dies_at(&mut self, step: usize) -> bool {
+        match self.death {
+            Some((at, Death::Alone)) if at == step => self.dies(),
+            Some((at, Death::Both)) if at == step => self.both_die(),
+            _ => return false,
+        }
+        true
+    }
+
+    /// What was before does not count.
+    fn begins_to_count(&mut self) {
+        self.carried_out = 0;
+        self.batches = 0;
+        self.writes = 0;
+        self.steps_that_matter.clear();
+    }
+
+    /// Lets so many effects happen, or all until nothing but reads has happened for longer than Sōzu
+    /// is left unread.
+    fn lives(&mut self, effects: usize) {
+        let mut since = self.at;
+        let mut left = effects;
+        let is_over = |world: &Self, since| {
+            let is_quiet = world.at >= since + Duration::from_secs(75) && world.pending.is_empty();
+            is_quiet || world.carried_out >= TOO_LONG
+        };
+        while left > 0 && !is_over(self, since) {
+            self.disk.full = self.at < self.full_until;
+            self.sources_speak();
+            if let Some(effect) = self.pending.pop_front() {
+                let only_looks = matches!(
+                    effect,
+                    Effect::AskStatus | Effect::ReadBack | Effect::ReadAgain
+                );
+                if !only_looks || self.keeper.trouble.is_some() {
+                    since = self.at;
+                }
+                left -= 1;
+                self.step(effect);
+            } else {
+                let is_quiet = self.at > since + Duration::from_secs(4);
+                self.at += Duration::from_secs(if is_quiet { 7 } else { 1 });
+                self.tell(Event::Tick);
+            }
+        }
+    }
+
+    /// A transaction begins: whether the disk is full.
+    fn is_disk_full(&mut self) -> bool {
+        if self.full_at == Some(self.writes) {
+            self.full_until = self.at + Duration::from_secs(3);
+            self.disk.full = true;
+        }
+        self.writes += 1;
+        self.disk.full
+    }
+
     fn carry_out(&mut self, effect: Effect) -> (Option<Event>, Duration) {
         let mut took = Duration::ZERO;
+        let no_space = || Err("no space left".to_owned());
         let event = match effect {
-            Effect::Append { .. } | Effect::Accept(_) if self.disk.full => {
-                let full = Err("no space left".to_owned());
-                match effect {
-                    Effect::Append { .. } => Event::Appended(full),
-                    _ => Event::Accepted(full),
-                }
-            }
+            Effect::Append { .. } if self.is_disk_full() => Event::Appended(no_space()),
+            Effect::Accept(_) if self.is_disk_full() => Event::Accepted(no_space()),
             Effect::Append {
                 entries,
                 source,
@@ -314,9 +393,7 @@ impl World {
                 }
                 Event::Appended(Ok(()))
             }
-            Effect::AppendOrder(_) if self.disk.full => {
-                Event::OrderAppended(Err("no space left".to_owned()))
-            }
+            Effect::AppendOrder(_) if self.is_disk_full() => Event::OrderAppended(no_space()),
             Effect::AppendOrder(entries) => {
                 let open = entries.into_iter().map(|entry| (entry, None));
                 self.disk.journal.extend(open);
@@ -359,13 +436,13 @@ impl World {
                 self.replies.push(result);
                 return (None, took);
             }
-            Effect::GoOn(_, result) => {
-                self.goes_on(&result);
+            Effect::GoOn(reply, result) => {
+                self.goes_on(reply, &result);
                 return (None, took);
             }
-            Effect::KeepPause { reply, .. } if self.disk.full => Event::PauseKept {
+            Effect::KeepPause { reply, .. } if self.is_disk_full() => Event::PauseKept {
                 reply,
-                result: Err("no space left".to_owned()),
+                result: no_space(),
             },
             Effect::KeepPause { pause, reply } => {
                 self.disk.pause = pause;
@@ -388,6 +465,7 @@ impl World {
         let fault = self.fault.take();
         let fault = fault.or_else(|| self.faults.remove(&self.batches));
         self.batches += 1;
+        self.troubles += usize::from(fault.is_some());
         let prepared = self.prepared.take();
         let is_prepared = prepared.is_some_and(|it| Arc::ptr_eq(&it, requests));
         self.went_as_prepared += usize::from(is_prepared);
@@ -489,6 +567,9 @@ impl World {
         assert_eq!(held, expected);
     }
 }
+
+/// A history of so many effects never comes to rest.
+const TOO_LONG: usize = 1000;
 
 fn route(id: &str, port: u16) -> Vec<Object> {
     vec![

@@ -258,7 +258,7 @@ fn a_death_during_an_order_leaves_all_or_nothing_of_it() {
     counted.orders(What::Release(id.clone())).unwrap();
     for dies_at in (before + 1) * 2..=counted.carried_out * 2 + 1 {
         let mut world = emptied();
-        world.dies_at = Some(dies_at);
+        world.death = Some((dies_at, Death::Alone));
         let what = What::Release(id.clone());
         let order = Order { uid: 1000, what };
         world.tell(Event::Order { order, reply: 1 });

@@ -1,7 +1,10 @@
 //! A model of Sōzu 2.3.3: the main process and its workers apart, with the words of its answers. What it does is measured
 //! on the real one or read in its source (`src/command/requests.rs`).
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use sozu_command_lib::{
     proto::command::{Request, request::RequestType},
@@ -92,6 +95,8 @@ pub(super) struct Proxy {
     workers: Vec<Worker>,
     next_worker: u32,
     taken_back: Vec<TakenBack>,
+    /// What the main process has kept from a file that it could not read to its end, and no worker has.
+    pub(super) left_behind: BTreeSet<super::Key>,
     /// Grows with every change.
     pub(super) version: u64,
 }
@@ -114,8 +119,10 @@ pub(super) fn mark(request: &Request) -> Option<&'static str> {
     }
 }
 
+/// What `SaveState` writes. (`ConfigState::diff` loses one of two backends of one id.)
 pub(super) fn records(state: &ConfigState) -> Vec<Request> {
-    ConfigState::new().diff(state)
+    let saved = state.produce_initial_state().requests.into_iter();
+    saved.map(|record| record.content).collect()
 }
 
 fn refused(words: String) -> Outcome {
@@ -137,6 +144,7 @@ impl Proxy {
             workers: Vec::new(),
             next_worker: 0,
             taken_back: Vec::new(),
+            left_behind: BTreeSet::new(),
             version: 0,
         };
         proxy.restarts(state);
@@ -155,14 +163,18 @@ impl Proxy {
         self.launch();
     }
 
-    /// A worker gets its state from the main process.
+    /// A worker gets its state from the main process, request by request.
     fn launch(&mut self) {
-        self.workers.push(Worker {
+        let mut worker = Worker {
             id: self.next_worker,
-            state: self.main.clone(),
+            state: ConfigState::new(),
             stalled_until: Duration::ZERO,
             waiting: Vec::new(),
-        });
+        };
+        for request in records(&self.main) {
+            worker.take(&request);
+        }
+        self.workers.push(worker);
         self.next_worker += 1;
     }
 
@@ -316,6 +328,7 @@ impl Proxy {
         &mut self,
         request: &Request,
         fault: Option<Fault>,
+        is_cancelled: bool,
         at: Duration,
         deadline: Duration,
     ) -> Vec<(u32, Option<&'static str>)> {
@@ -328,7 +341,18 @@ impl Proxy {
             }
         }
         if fault == Some(Fault::WorkerKilled) {
-            answers[1].1 = Some("worker closed");
+            let killed = self.workers[1].id;
+            answers.retain(|(id, _)| *id != killed);
+            answers.push((killed, Some("worker closed")));
+        }
+        if is_cancelled {
+            // The task of a file that cannot be read to its end is cancelled: nobody hears the
+            // workers, and nothing is taken back.
+            let nobody = answers.iter().all(|(_, words)| words.is_some());
+            let object = request.request_type.as_ref().and_then(Object::added_by);
+            let key = object.and_then(|object| object.key().ok());
+            self.left_behind.extend(key.filter(|_| nobody));
+            return answers;
         }
         let nobody = answers.iter().all(|(_, words)| words.is_some());
         let back = match &request.request_type {
@@ -358,7 +382,7 @@ impl Proxy {
             let words = format!("could not apply request on the main process state: {reason}");
             return (refused(words), soon);
         }
-        let answers = self.scatter(request, fault, at, deadline);
+        let answers = self.scatter(request, fault, false, at, deadline);
         let timed_out = answers.len() < self.workers.len();
         self.relaunch(fault);
         if !timed_out && answers.iter().all(|(_, words)| words.is_none()) {
@@ -380,12 +404,13 @@ impl Proxy {
         deadline: Duration,
     ) -> (Outcome, Duration) {
         let (mut skipped, mut ok, mut errors, mut timed_out) = (0, 0, 0, false);
+        let is_cancelled = fault == Some(Fault::Unreadable);
         for request in requests {
             if self.main_refuses(request).is_some() {
                 skipped += 1;
                 continue;
             }
-            let answers = self.scatter(request, fault, at, deadline);
+            let answers = self.scatter(request, fault, is_cancelled, at, deadline);
             timed_out |= answers.len() < self.workers.len();
             let good = answers.iter().filter(|(_, words)| words.is_none()).count();
             ok += good;

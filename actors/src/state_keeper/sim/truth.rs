@@ -7,13 +7,15 @@ use super::super::{
     declared::{Stance, Why},
     verdict::Verdict,
 };
-use super::{World, bus, sozu::mark, text, *};
+use super::{World, sozu::mark, text, *};
 use crate::state_keeper::{
     events::Acceptance,
     key::{Key, key_of},
 };
 
 const NOTHING: &str = "nothing";
+/// So often something goes wrong before a change is refused for want of an answer.
+const UNANSWERED: usize = 3;
 
 /// What was seen so far.
 #[derive(Default)]
@@ -30,8 +32,15 @@ pub(super) struct Onlooker {
     strangers: BTreeSet<(Key, String)>,
     /// Was parked once: then it may be acknowledged before it is final.
     parked: BTreeSet<u64>,
-    settled: Option<Position>,
-    acknowledged: Option<Position>,
+    /// Was not parked when it was last seen.
+    folded: BTreeSet<u64>,
+    /// Was parked until the end: its cluster never came.
+    never_folded: BTreeSet<u64>,
+    settled: HashMap<SourceName, Option<Position>>,
+    acknowledged: HashMap<SourceName, Option<Position>>,
+    /// Frontends that the main process kept though no worker took them, while the daemon died: nothing
+    /// tells them from others. (Sōzu cancels the task of a file that it cannot read to its end.)
+    unprovable: BTreeSet<Key>,
     /// What was wrong.
     pub(super) wrong: Vec<String>,
 }
@@ -50,6 +59,7 @@ fn asks(entry: &Entry) -> Option<(Key, String)> {
 
 impl World {
     pub(super) fn strangers_put(&mut self, objects: &[Object]) {
+        self.had_strangers = true;
         for object in objects {
             let key = object.key().unwrap();
             self.onlooker.strangers.insert((key, text(object)));
@@ -60,8 +70,15 @@ impl World {
     pub(super) fn look(&mut self) {
         let seen = &mut self.onlooker;
         seen.moment += 1;
-        let parked = self.keeper.tail.iter().filter(|folded| folded.is_parked());
-        seen.parked.extend(parked.map(|folded| folded.entry.seq));
+        for folded in self.keeper.tail.iter() {
+            let seq = folded.entry.seq;
+            if folded.is_parked() {
+                seen.parked.insert(seq);
+                seen.folded.remove(&seq);
+            } else {
+                seen.folded.insert(seq);
+            }
+        }
         for (entry, _) in &self.disk.journal[seen.taken.len()..] {
             seen.taken.insert(entry.seq, seen.moment);
         }
@@ -75,7 +92,11 @@ impl World {
             };
             for key in keys {
                 let in_main = value(&holds[0], &key);
-                let by_a_worker = holds[1..].iter().any(|held| value(held, &key) == in_main);
+                // A route that every worker serves and the main process has taken back can neither be
+                // seen nor removed: a removal can be true of the main process alone.
+                let is_gone = in_main == NOTHING && key.kind().is_frontend();
+                let by_a_worker =
+                    is_gone || holds[1..].iter().any(|held| value(held, &key) == in_main);
                 let now: BTreeSet<String> = by_a_worker.then_some(in_main).into_iter().collect();
                 let before = seen
                     .stands
@@ -86,19 +107,25 @@ impl World {
                 }
             }
         }
-        let settled = self.keeper.settled_position(&bus());
-        let mut wrong = Vec::new();
-        if settled < self.onlooker.settled {
-            wrong.push(format!(
-                "the position goes back: {:?} → {settled:?}",
-                self.onlooker.settled
-            ));
+        let buses = self.topics.iter().map(|topic| topic.source.clone());
+        for bus in buses.collect::<Vec<_>>() {
+            self.look_at_the_position(&bus);
         }
-        self.onlooker.settled = settled;
-        if settled > self.onlooker.acknowledged {
-            self.onlooker.acknowledged = settled;
+    }
+
+    fn look_at_the_position(&mut self, bus: &SourceName) {
+        let settled = self.keeper.settled_position(bus);
+        let mut wrong = Vec::new();
+        let before = self.onlooker.settled.insert(bus.clone(), settled);
+        if settled < before.flatten() {
+            wrong.push(format!("the position goes back: {before:?} → {settled:?}"));
+        }
+        let acknowledged = self.onlooker.acknowledged.entry(bus.clone()).or_default();
+        if settled > *acknowledged {
+            *acknowledged = settled;
             for (entry, verdict) in &self.disk.journal {
-                let is_passed = entry.position.is_some() && entry.position <= settled;
+                let is_passed =
+                    entry.source == *bus && entry.position.is_some() && entry.position <= settled;
                 if is_passed && verdict.is_none() && !self.onlooker.parked.contains(&entry.seq) {
                     wrong.push(format!("{settled:?} passes the open entry {}", entry.seq));
                 }
@@ -112,14 +139,18 @@ impl World {
         tail.any(|folded| folded.entry.seq == seq && folded.is_parked())
     }
 
-    /// The daemon has died: what it said of positions is said again from its start.
-    pub(super) fn forget_positions(&mut self) {
-        self.onlooker.settled = None;
+    /// The daemon has died: what it said of positions is said again from its start, and what it knew
+    /// of a file that Sōzu could not read to its end is gone with it.
+    pub(super) fn forget_what_died(&mut self) {
+        let left = self.sozu.left_behind.iter().cloned();
+        self.onlooker.unprovable.extend(left);
+        self.onlooker.settled.clear();
     }
 
     /// The keeper calls these verdicts final.
     pub(super) fn hear_verdicts(&mut self, acceptance: &Acceptance) {
         let mut wrong = Vec::new();
+        let mut never_folded = Vec::new();
         for verdict in &acceptance.verdicts {
             let row = self
                 .disk
@@ -127,6 +158,15 @@ impl World {
                 .iter()
                 .find(|(entry, _)| entry.seq == verdict.seq);
             let (entry, known) = row.expect("a verdict is about an entry of the log");
+            let was_folded = match verdict.verdict {
+                Verdict::RemovedWithItsCluster => false,
+                Verdict::Superseded => self.onlooker.folded.contains(&entry.seq),
+                _ => true,
+            };
+            let may_wait = |(key, value)| matches!(key, Key::Backend(_)) && value != NOTHING;
+            if !was_folded && asks(entry).is_some_and(may_wait) {
+                never_folded.push(entry.seq);
+            }
             if known
                 .as_ref()
                 .is_some_and(|known| *known != verdict.verdict)
@@ -136,6 +176,7 @@ impl World {
             if matches!(verdict.verdict, Verdict::Applied | Verdict::TakenOver)
                 && let Some((key, value)) = asks(entry)
                 && !self.stood_since(entry.seq, &key, &value)
+                && !self.onlooker.unprovable.contains(&key)
             {
                 wrong.push(format!(
                     "{} is called {:?}, but never was: {key} {value}",
@@ -143,6 +184,7 @@ impl World {
                 ));
             }
         }
+        self.onlooker.never_folded.extend(never_folded);
         self.onlooker.wrong.extend(wrong);
     }
 
@@ -175,7 +217,8 @@ impl World {
                 continue;
             };
             match (verdict, open.get(&key)) {
-                (None, _) if self.is_parked(entry.seq) => {}
+                // What comes while it waits for its cluster may be final before it.
+                (None, _) if self.onlooker.parked.contains(&entry.seq) => {}
                 (None, _) => {
                     open.insert(key, entry.seq);
                 }
@@ -216,7 +259,8 @@ impl World {
                         "is not known",
                         "did not come within",
                     ];
-                    let is_ours = ours.iter().any(|words| reason.contains(words));
+                    let is_ours = ours.iter().any(|words| reason.contains(words))
+                        || (reason.starts_with("no answer") && self.troubles >= UNANSWERED);
                     if mark(&entry.request).is_none() && !is_ours {
                         wrong.push(format!(
                             "{} is refused for a trouble that passed: {reason}",
@@ -251,14 +295,17 @@ impl World {
         }
         self.judge_sozu(&mut wrong);
         self.judge_verdicts(&mut wrong);
-        let last = self.disk.positions.get(&bus()).copied();
-        if self.keeper.settled_position(&bus()) != last {
-            wrong.push(format!(
-                "all is settled, but the bus may acknowledge only {:?} of {last:?}",
-                self.keeper.settled_position(&bus())
-            ));
+        for topic in &self.topics {
+            let last = self.disk.positions.get(&topic.source).copied();
+            let settled = self.keeper.settled_position(&topic.source);
+            if settled != last {
+                wrong.push(format!(
+                    "all is settled, but {} may acknowledge only {settled:?} of {last:?}",
+                    topic.source
+                ));
+            }
         }
-        if self.carried_out >= 500 {
+        if self.carried_out >= TOO_LONG {
             wrong.push("the keeper never comes to rest".to_owned());
         }
         if wrong.is_empty() {
@@ -284,7 +331,12 @@ impl World {
             }
             let holds = held.get(key);
             let fine = match declared.wanted(key) {
-                Wanted::Object(object, _) => holds == Some(&text(&object)),
+                Wanted::Object(object, _) => {
+                    // Nobody asked Sōzu as long as another source's object stood there; it is shown.
+                    let is_refused = mark(&object.add()).is_some();
+                    let is_shown = self.keeper.unservable.contains_key(key);
+                    holds == Some(&text(&object)) || (is_refused && is_shown)
+                }
                 Wanted::Nothing => {
                     let is_used = self.keeper.desired.is_used(key);
                     holds.is_none() || is_used
@@ -313,6 +365,8 @@ impl World {
     fn judge_verdicts(&self, wrong: &mut Vec<String>) {
         type Says = BTreeMap<SourceName, (u64, String)>;
         let mut said: BTreeMap<Key, Says> = BTreeMap::new();
+        // A backend that was overtaken may have stood there, or have waited for its cluster still.
+        let mut uncertain: BTreeSet<Key> = BTreeSet::new();
         let wanted = |says: Option<&Says>| -> String {
             let eldest = says.and_then(|says| says.values().min());
             eldest.map_or(NOTHING.to_owned(), |(_, value)| value.clone())
@@ -327,12 +381,13 @@ impl World {
             let Some((key, value)) = asks(entry) else {
                 continue;
             };
-            // What was parked and whose cluster never came did nothing.
+            let did_nothing = self.onlooker.never_folded.contains(&entry.seq);
             let may_have_waited = matches!(key, Key::Backend(_));
-            let did_nothing = match verdict {
-                Verdict::RemovedWithItsCluster => value != NOTHING,
-                Verdict::Superseded => may_have_waited,
-                _ => false,
+            let is_uncertain = if *verdict == Verdict::Superseded && may_have_waited {
+                uncertain.insert(key.clone());
+                true
+            } else {
+                uncertain.remove(&key)
             };
             if did_nothing || self.is_parked(entry.seq) {
                 continue;
@@ -365,7 +420,14 @@ impl World {
             // A removal that was taken while nobody knew what Sōzu holds may be called applied.
             let is_gone = before == after && after == NOTHING;
             let is_cluster = matches!(key, Key::Cluster(_)) || is_gone;
-            if changes != (before != after) && !is_cluster && !self.had_strangers {
+            // What waited for its cluster at that time may have lain in Sōzu all the same.
+            let is_of_it = |entry: &Entry| {
+                self.onlooker.parked.contains(&entry.seq)
+                    && asks(entry).is_some_and(|(of, _)| of == key)
+            };
+            let has_waited = self.disk.journal.iter().any(|(entry, _)| is_of_it(entry));
+            let is_exempt = is_cluster || is_uncertain || has_waited || self.had_strangers;
+            if changes != (before != after) && !is_exempt {
                 wrong.push(format!(
                     "{} is {verdict:?}, but turned {before} into {after}",
                     entry.seq

@@ -1,0 +1,213 @@
+//! What can happen in a history.
+
+use super::*;
+
+/// What a bus asks for. There are two keys that matter: the route of one host name, and cluster `a`
+/// with its backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Asks {
+    /// The host name goes to cluster `a`.
+    FrontA,
+    /// To cluster `b`.
+    FrontB,
+    /// With what the main process refuses.
+    FrontRefused,
+    /// With what every worker refuses.
+    FrontRefusedByWorkers,
+    /// No longer.
+    FrontGone,
+    /// Cluster `a`.
+    Cluster,
+    /// With what every worker refuses.
+    ClusterRefusedByWorkers,
+    /// It goes, with all that is in it.
+    ClusterGone,
+    /// A backend of cluster `a`.
+    Backend,
+    /// The same with what every worker refuses.
+    BackendRefusedByWorkers,
+    /// No longer.
+    BackendGone,
+}
+
+/// What the file says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Says {
+    /// Cluster `a` and the route to it.
+    A,
+    /// Cluster `b` and the route to it.
+    B,
+    /// A route that the main process refuses.
+    Refused,
+    /// Nothing.
+    Nothing,
+}
+
+/// One thing that somebody does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Op {
+    /// The bus asks for something.
+    Bus(Asks),
+    /// The other bus does.
+    Other(Asks),
+    /// The file says something else.
+    File(Says),
+    /// Somebody else adds the route.
+    StrangerAdds,
+    /// Somebody else removes the route.
+    StrangerRemoves,
+    /// Sōzu starts empty.
+    SozuEmpty,
+    /// Sōzu starts from an older saved state.
+    SozuOlder,
+    /// The daemon dies.
+    Dies,
+    /// The daemon dies, and Sōzu starts empty before the next daemon does.
+    BothDie,
+    /// The disk is full for a while.
+    DiskFull,
+    /// A worker is stopped for a while.
+    WorkerStalls,
+    /// A person pauses for a while.
+    Pauses,
+    /// A person ends the pause.
+    Resumes,
+}
+
+impl Asks {
+    pub(super) const ALL: [Self; 11] = [
+        Self::FrontA,
+        Self::FrontB,
+        Self::FrontRefused,
+        Self::FrontRefusedByWorkers,
+        Self::FrontGone,
+        Self::Cluster,
+        Self::ClusterRefusedByWorkers,
+        Self::ClusterGone,
+        Self::Backend,
+        Self::BackendRefusedByWorkers,
+        Self::BackendGone,
+    ];
+
+    fn request(self) -> Request {
+        match self {
+            Self::FrontA => front("a").add(),
+            Self::FrontB => front("b").add(),
+            Self::FrontRefused => marked("main").add(),
+            Self::FrontRefusedByWorkers => marked("workers").add(),
+            Self::FrontGone => front("a").remove().unwrap(),
+            Self::Cluster => cluster("a").add(),
+            Self::ClusterRefusedByWorkers => refused_cluster().add(),
+            Self::ClusterGone => cluster("a").remove().unwrap(),
+            Self::Backend => backend("a", "a-0", 1).add(),
+            Self::BackendRefusedByWorkers => refused_backend().add(),
+            Self::BackendGone => backend("a", "a-0", 1).remove().unwrap(),
+        }
+    }
+}
+
+impl Says {
+    pub(super) const ALL: [Self; 4] = [Self::A, Self::B, Self::Refused, Self::Nothing];
+
+    fn objects(self) -> Vec<Object> {
+        match self {
+            Self::A => vec![cluster("a"), front("a")],
+            Self::B => vec![cluster("b"), front("b")],
+            Self::Refused => vec![cluster("b"), marked("main")],
+            Self::Nothing => vec![],
+        }
+    }
+}
+
+impl Op {
+    /// What no source does.
+    pub(super) const TROUBLES: [Self; 10] = [
+        Self::StrangerAdds,
+        Self::StrangerRemoves,
+        Self::SozuEmpty,
+        Self::SozuOlder,
+        Self::Dies,
+        Self::BothDie,
+        Self::DiskFull,
+        Self::WorkerStalls,
+        Self::Pauses,
+        Self::Resumes,
+    ];
+}
+
+pub(super) fn front(cluster: &str) -> Object {
+    http(cluster, "x.example")
+}
+
+fn marked(mark: &str) -> Object {
+    let Object::HttpFrontend(mut front) = front("c") else {
+        unreachable!()
+    };
+    front.tags.insert(mark.to_owned(), "yes".to_owned());
+    Object::HttpFrontend(front)
+}
+
+fn refused_cluster() -> Object {
+    Object::Cluster(sozu_command_lib::proto::command::Cluster {
+        cluster_id: "a".to_owned(),
+        www_authenticate: Some("workers".to_owned()),
+        ..Default::default()
+    })
+}
+
+fn refused_backend() -> Object {
+    let Object::Backend(mut backend) = backend("a", "a-0", 1) else {
+        unreachable!()
+    };
+    backend.backup = Some(true);
+    Object::Backend(backend)
+}
+
+impl World {
+    /// Does one thing, and lets nothing follow from it yet.
+    pub(super) fn does(&mut self, op: Op) {
+        match op {
+            Op::Bus(asks) => self.topics[0].messages.push(asks.request()),
+            Op::Other(asks) => self.topics[1].messages.push(asks.request()),
+            Op::File(says) => self.folder.says(says.objects()),
+            Op::StrangerAdds => {
+                self.strangers_put(&[front("stranger")]);
+                let _ = self.sozu.dispatch(&front("stranger").add());
+            }
+            Op::StrangerRemoves => {
+                self.had_strangers = true;
+                for cluster in ["a", "b", "stranger"] {
+                    let _ = self.sozu.dispatch(&front(cluster).remove().unwrap());
+                }
+            }
+            Op::SozuEmpty => self.sozu_restarts(empty_sozu()),
+            Op::SozuOlder => {
+                let older = std::mem::replace(&mut self.older, self.sozu.saved());
+                self.sozu_restarts(older);
+            }
+            Op::Dies => self.dies(),
+            Op::BothDie => self.both_die(),
+            Op::DiskFull => self.full_until = self.at + Duration::from_secs(3),
+            Op::WorkerStalls => self.sozu.stall(1, self.at + Duration::from_secs(20)),
+            Op::Pauses => self.person_says(Some(PAUSE)),
+            Op::Resumes => self.person_says(None),
+        }
+    }
+
+    /// Sōzu dies and starts empty, and the daemon dies and is started again after it.
+    pub(super) fn both_die(&mut self) {
+        self.sozu.restarts(empty_sozu());
+        self.dies();
+    }
+
+    fn person_says(&mut self, lasts: Option<Duration>) {
+        self.tell(Event::Pause {
+            uid: 1000,
+            lasts,
+            reply: 1,
+        });
+    }
+}
+
+/// Longer than a history is watched, so that only its end ends it.
+const PAUSE: Duration = Duration::from_hours(1);
