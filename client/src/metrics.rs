@@ -27,8 +27,11 @@ const ROOM_FOR_NAMES: usize = 1_700_000;
 const UNKNOWN: usize = 4_096;
 /// A list of names is asked for again after this time: metrics come with the first request, too.
 const LIST_FOR: Duration = Duration::from_mins(1);
-/// An answer that lacks a worker and took so long was too large, or that worker hangs.
+/// An answer that lacks a worker and took so long was too large, or that worker hangs. (It may also take so long while
+/// the main process saves its state; then it lacks nobody.)
 const SLOW: Duration = Duration::from_secs(1);
+/// After so many slow answers the rest is left for the next reading.
+const SLOW_AT_MOST: usize = 4;
 /// So many questions may be needed beyond the planned ones; what is left then is asked next time.
 const EXTRA: usize = 200;
 /// A name that no metric has: the answer has every cluster's name and nothing else.
@@ -49,6 +52,8 @@ pub struct MetricsRead {
 pub struct MetricsReader {
     clusters: Vec<Known>,
     listed: Option<(Instant, u64)>,
+    /// How many workers answered last time.
+    workers: usize,
     /// For so many clusters the list of names did not fit.
     too_many: Option<usize>,
 }
@@ -68,7 +73,8 @@ struct Known {
 pub struct ProxyMetrics {
     /// Of the main process, and of each worker as a whole.
     pub metrics: AggregatedMetrics,
-    took: Duration,
+    /// Whether a worker hangs, by all that is known.
+    silent: bool,
 }
 
 impl MetricsReader {
@@ -77,15 +83,17 @@ impl MetricsReader {
     /// # Errors
     /// As `exchange` does.
     pub async fn proxy<E: From<ExchangeError>>(
-        &self,
+        &mut self,
         exchange: impl AsyncFn(Request) -> Result<Answer, E>,
     ) -> Result<ProxyMetrics, E> {
         let begun = Instant::now();
         let metrics = ask(&exchange, Vec::new(), Vec::new(), true).await?;
-        Ok(ProxyMetrics {
-            metrics,
-            took: begun.elapsed(),
-        })
+        let workers = metrics.workers.len();
+        let silent = begun.elapsed() >= SLOW && workers < self.workers.max(1);
+        if !silent {
+            self.workers = workers;
+        }
+        Ok(ProxyMetrics { metrics, silent })
     }
 
     /// Learns which clusters have metrics, unless what is known is young and nothing was changed. `known` is the caller's
@@ -121,12 +129,12 @@ impl MetricsReader {
         }
         let mut before: HashMap<String, Known> = self.take();
         for id in known().await.unwrap_or_default() {
-            let cluster = before.remove(&id).unwrap_or_else(|| Known {
+            // What it lacked it may have by now.
+            self.clusters.push(Known {
+                bytes: before.remove(&id).and_then(|known| known.bytes),
                 id,
                 lacking: BTreeSet::new(),
-                bytes: None,
             });
-            self.clusters.push(cluster);
         }
         self.listed = (!self.clusters.is_empty()).then(|| (Instant::now(), print));
     }
@@ -150,7 +158,7 @@ impl MetricsReader {
             return Ok(read);
         }
         // A worker that was silent a moment ago would be so at each piece.
-        if proxy.took >= SLOW {
+        if proxy.silent {
             read.unasked = self.clusters.len();
             return Ok(read);
         }
@@ -185,17 +193,17 @@ impl MetricsReader {
                 })
                 .cloned()
                 .collect();
+            if begun.elapsed() >= SLOW {
+                slow += 1;
+                if slow > SLOW_AT_MOST {
+                    read.unasked += piece.len() + plan.left();
+                    return Ok(read);
+                }
+            }
             if missing.is_empty() {
                 self.measure(&piece, &answer, &mut plan);
                 tell(answer);
                 continue;
-            }
-            if begun.elapsed() >= SLOW {
-                slow += 1;
-                if slow > 2 {
-                    read.unasked += piece.len() + plan.left();
-                    return Ok(read);
-                }
             }
             match piece[..] {
                 [alone] => {
@@ -418,3 +426,6 @@ impl Pool {
         reader.clusters(exchange, &proxy, tell).await
     }
 }
+
+#[cfg(test)]
+mod tests;
