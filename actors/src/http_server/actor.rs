@@ -23,7 +23,7 @@ const TAKEN_WITHIN: Duration = Duration::from_secs(10);
 /// What is being answered when the server stops gets so long, in seconds: less than a supervisor
 /// gives its child.
 const ANSWER_WITHIN: u64 = 3;
-/// How often the actor shows that it lives.
+/// How often the actor shows that it lives, and what histograms observed is summed up.
 const HEARTBEAT: Duration = Duration::from_secs(5);
 
 /// The HTTP server.
@@ -56,10 +56,10 @@ impl HttpServer {
     /// Serves at the present listener. The one before it is closed once this one answers.
     fn open(&mut self, context: &mut Context<Self>) {
         let listener = self.listener.borrow_and_update().clone();
-        let served = self
+        let started = self
             .serve(&listener)
             .and_then(|server| Ok((server, listener.local_addr()?)));
-        match served {
+        match started {
             Ok((server, address)) => {
                 self.reporter.running(format!("listens on {address}"));
                 self.tend(server, context);
@@ -115,7 +115,10 @@ impl Actor for HttpServer {
     fn started(&mut self, context: &mut Context<Self>) {
         self.open(context);
         self.follow(context);
-        context.run_interval(HEARTBEAT, |actor, _| actor.reporter.tick());
+        context.run_interval(HEARTBEAT, |actor, _| {
+            actor.reporter.tick();
+            actor.site.metrics.upkeep();
+        });
     }
 
     fn stopping(&mut self, _: &mut Context<Self>) -> Running {
