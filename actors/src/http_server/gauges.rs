@@ -224,6 +224,7 @@ mod tests {
             ..SourceReport::default()
         };
         Report {
+            sozu: None,
             conditions: vec![Condition {
                 name: "complete",
                 state: Ok(()),

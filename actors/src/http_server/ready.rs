@@ -23,7 +23,7 @@ pub(super) fn conditions(report: &Report, seen: &Sozu, keeper_counts: bool) -> V
             lines.push(("state_keeper", Err("has not started".to_owned())));
         }
         let of_keeper = report.conditions.iter().filter(|c| c.name != SOZU);
-        lines.extend(of_keeper.map(|c| (c.name, c.state.clone())));
+        lines.extend(of_keeper.map(|c| (c.name, of_this_life(report, seen, &c.state))));
     }
     lines.push((
         SOZU,
@@ -35,6 +35,17 @@ pub(super) fn conditions(report: &Report, seen: &Sozu, keeper_counts: bool) -> V
     ));
     lines.sort_by_key(|(name, _)| *name);
     lines
+}
+
+/// What the keeper says counts for the life that it has seen: it may be a moment behind.
+fn of_this_life(report: &Report, seen: &Sozu, state: &Result<(), String>) -> Result<(), String> {
+    match (seen, &report.sozu) {
+        (Sozu::Here(now), Some(then)) if now.same(then) => state.clone(),
+        (Sozu::Here(_), _) => state.clone().and(Err(
+            "this life of Sōzu has just begun: it is looked at next".to_owned(),
+        )),
+        _ => state.clone(),
+    }
 }
 
 /// Whether all of them hold.
@@ -69,6 +80,7 @@ mod tests {
 
     fn report(conditions: &[(&'static str, Result<(), &str>)]) -> Report {
         Report {
+            sozu: Some(life("1")),
             conditions: conditions
                 .iter()
                 .map(|(name, state)| Condition {
@@ -80,8 +92,12 @@ mod tests {
         }
     }
 
+    fn life(text: &str) -> Life {
+        Life { text: text.into() }
+    }
+
     fn here() -> Sozu {
-        Sozu::Here(Life { text: "1".into() })
+        Sozu::Here(life("1"))
     }
 
     fn away() -> Sozu {
@@ -144,6 +160,13 @@ mod tests {
                 "[+]complete ok\n[-]platform: catches up\n[+]sozu ok\n",
             ),
             (&twice, here(), true, true, "[+]complete ok\n[+]sozu ok\n"),
+            (
+                &complete,
+                Sozu::Here(life("2")),
+                true,
+                false,
+                "[-]complete: this life of Sōzu has just begun: it is looked at next\n[+]sozu ok\n",
+            ),
         ];
         for (report, seen, keeper_counts, ready, text) in table {
             let lines = conditions(report, &seen, keeper_counts);

@@ -3,6 +3,8 @@
 
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::SystemTime};
 
+use sozu_socket::Life;
+
 use super::key::Kind;
 use crate::messages::{Position, SourceName};
 
@@ -126,6 +128,8 @@ impl Difference {
 /// The keeper's snapshot.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
+    /// The life of Sōzu that this tells of: the last one that the keeper has seen.
+    pub sozu: Option<Life>,
     /// The conditions of `/readyz` that the keeper knows; empty until it has started.
     pub conditions: Vec<Condition>,
     /// Sōzu's listeners; `None` until this life of Sōzu was read once.

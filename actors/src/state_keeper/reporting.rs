@@ -22,6 +22,7 @@ impl Keeper {
     /// The snapshot for the rest of the program.
     pub fn report(&self, now: Now) -> Report {
         Report {
+            sozu: self.life.clone(),
             conditions: std::iter::once(self.condition(now))
                 .chain(self.caught_up())
                 .collect(),

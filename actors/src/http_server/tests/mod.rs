@@ -88,6 +88,7 @@ fn plant(sozu: &Path) -> (Supervisor, World) {
 impl World {
     fn complete(&self) {
         self.report.send_replace(Arc::new(Report {
+            sozu: Some(life()),
             conditions: vec![Condition {
                 name: "complete",
                 state: Ok(()),
@@ -149,8 +150,12 @@ fn unchunk(mut rest: &str) -> String {
     body
 }
 
+fn life() -> Life {
+    Life { text: "1".into() }
+}
+
 fn here() -> Sozu {
-    Sozu::Here(Life { text: "1".into() })
+    Sozu::Here(life())
 }
 
 #[actix::test]
