@@ -128,11 +128,11 @@ fn what_is_really_served_is_told_and_when_it_expires() {
 
 #[test]
 fn what_this_user_cannot_read_is_named_with_the_remedy_and_stops_no_other() {
+    const USER: u32 = 61_021;
     if !nix::unistd::geteuid().is_root() {
         eprintln!("only root can start the daemon as another user: nothing is shown");
         return;
     }
-    const USER: u32 = 61_021;
     let base = tempfile::tempdir().unwrap();
     fs::set_permissions(base.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let directory = base.path().join("certs");

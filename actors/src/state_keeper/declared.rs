@@ -395,7 +395,10 @@ mod tests {
         declared.set(&key, &y, None);
         assert_eq!(owner(&declared), "x", "it stays");
         assert_eq!(declared.set_gone(left), []);
-        assert_eq!(declared.set_gone(BTreeSet::new()), [key.clone()]);
+        assert_eq!(
+            declared.set_gone(BTreeSet::new()),
+            std::slice::from_ref(&key)
+        );
         declared.set(&key, &y, Some(says(Stance::Present, 2, false)));
         assert_eq!(owner(&declared), "x");
     }
