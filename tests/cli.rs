@@ -163,8 +163,8 @@ fn every_problem_is_a_line_with_its_place() {
         "[sozu]\n",
         "worker_timeout = \"10 parsecs\"\n",
         "connections = true\n",
-        "[pulsar.platform]\n",
-        "url = \"pulsar://a\"\n",
+        "[amqp.platform]\n",
+        "url = \"amqp://a\"\n",
     ));
     for command in ["check", "run"] {
         let ended = ended(
@@ -191,7 +191,7 @@ fn every_problem_is_a_line_with_its_place() {
             "{}",
             lines[0]
         );
-        assert!(lines[3].contains("this version does not know [pulsar.*] yet"));
+        assert!(lines[3].contains("this version does not know [amqp.*] yet"));
         assert!(
             lines[4].starts_with("$SOZU_MANAGER__LOG__LEVEL: "),
             "{}",
