@@ -134,7 +134,15 @@ fn every_path_and_every_name_in_the_documents_exists() {
     let top: Vec<String> = entries
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
-    let folders = ["src", "client", "supervisors", "actors", "testkit", "tests"];
+    let folders = [
+        "src",
+        "client",
+        "supervisors",
+        "actors",
+        "testkit",
+        "tests",
+        "benches",
+    ];
     let sources: Vec<String> = folders.iter().flat_map(|folder| files(folder)).collect();
     let mut problems = Vec::new();
     for document in documents() {

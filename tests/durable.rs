@@ -220,7 +220,7 @@ fn a_newer_database_is_left_alone_and_both_numbers_are_told() {
     assert_eq!(fs::read(&path).unwrap(), before);
     assert!(copies(&daemon, "corrupt").is_empty());
     daemon.terminate().unwrap();
-    set(1);
+    set(2);
     daemon.start().unwrap();
     daemon.wait_ready(SOON).unwrap();
 }

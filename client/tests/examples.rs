@@ -28,7 +28,15 @@ struct Example {
 impl Example {
     fn start(name: &str, sozu: &RealSozu, arguments: &[&OsStr]) -> Self {
         let built = Command::new(env!("CARGO"))
-            .args(["build", "--quiet", "--locked", "--example", name])
+            // the whole workspace: the same features, so nothing is built again
+            .args([
+                "build",
+                "--quiet",
+                "--locked",
+                "--workspace",
+                "--example",
+                name,
+            ])
             .current_dir(env!("CARGO_MANIFEST_DIR"))
             .status();
         assert!(built.unwrap().success());
