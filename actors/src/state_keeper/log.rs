@@ -237,7 +237,10 @@ impl Tail {
         {
             *taken_over = took_over;
         }
-        self.revived.append(&mut folded.revived);
+        // The removal in between was history, too, and was never sent: what Sōzu holds is what its workers serve.
+        if !matches!(folded.entry.admission, Admission::History { .. }) {
+            self.revived.append(&mut folded.revived);
+        }
         let turned = folded.turned.iter().map(|turned| &turned.key);
         let turned = turned.filter(|key| !folded.keys.contains(key));
         let mut keys: Vec<Key> = folded.keys.iter().chain(turned).cloned().collect();
