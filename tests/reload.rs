@@ -273,6 +273,50 @@ fn what_is_absent_at_the_start_is_taken_up_when_it_comes() {
 }
 
 #[test]
+fn a_secret_that_is_absent_at_the_start_stops_no_other_and_is_read_when_it_comes() {
+    let sozu = Sozu::start().unwrap();
+    let backend = Backend::start("A").unwrap();
+    // the broker is not the matter here: nobody is there
+    let port = Port::free().unwrap();
+    let port = port.number();
+    let secrets = tempfile::tempdir().unwrap();
+    let [token, authority] = ["token", "ca.pem"].map(|name| secrets.path().join(name));
+    let mut daemon = support::daemon(&sozu)
+        .extra_toml(&format!(
+            "[pulsar.token]\nurl = \"pulsar://127.0.0.1:{port}\"\ntopic = \"persistent://a/b/c\"\ntoken_file = \"{}\"\n\
+             [pulsar.authority]\nurl = \"pulsar+ssl://127.0.0.1:{port}\"\ntopic = \"persistent://a/b/c\"\nca_file = \"{}\"\n",
+            token.display(),
+            authority.display()
+        ))
+        .start()
+        .unwrap();
+    write_route(&daemon, &sozu, "a", &backend);
+    served(&sozu, "a.example", "A");
+    told_of(&daemon, "pulsar.token", &[token.to_str().unwrap()]);
+    told_of(&daemon, "pulsar.authority", &[authority.to_str().unwrap()]);
+
+    fs::write(&token, "a.b.c").unwrap();
+    fs::write(&authority, "").unwrap();
+    for (component, path) in [("pulsar.token", &token), ("pulsar.authority", &authority)] {
+        wait_until(
+            &format!("{component} speaks of something else"),
+            SOON,
+            || {
+                let seen = daemon.component(component).unwrap();
+                let error = seen["error"].as_str().unwrap_or_default().to_owned();
+                if error.contains(path.to_str().unwrap()) {
+                    return Err(error);
+                }
+                assert_eq!(seen["restarts"], 0);
+                Ok(())
+            },
+        );
+    }
+    served(&sozu, "a.example", "A");
+    daemon.terminate().unwrap();
+}
+
+#[test]
 fn a_bad_file_changes_nothing_and_is_told() {
     let (sozu, mut daemon) = sozu_and_daemon();
     let backend = Backend::start("A").unwrap();

@@ -7,7 +7,7 @@
 //!   of a consumer that takes one entry at a time, or when nothing is waiting.
 //! - An acknowledgement is only queued, behind all that came before it.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use futures_util::{FutureExt, StreamExt};
 use pulsar::{
@@ -72,18 +72,24 @@ async fn connect_with(address: &Address, retries: u32) -> Result<Client, BrokerE
             max_retries: Some(retries),
         });
     if let Some(file) = &address.token_file {
+        // The crate reads it when it is connected, and tells its absence as a broker that cannot be reached.
+        readable(file).await?;
         builder = builder.with_auth_provider(Box::new(TokenFile(file.clone())));
     }
     if let Some(path) = &address.ca_file {
-        let read = tokio::fs::read(path).await;
-        let pem = read.map_err(|error| BrokerError::File {
-            path: path.clone(),
-            why: error.to_string(),
-        })?;
-        builder = builder.with_certificate_chain(pem);
+        builder = builder.with_certificate_chain(readable(path).await?);
     }
     let shown = address.shown();
     step("connecting", &shown, "", Box::pin(builder.build())).await
+}
+
+/// What is in a file of ours.
+async fn readable(path: &Path) -> Result<Vec<u8>, BrokerError> {
+    let read = tokio::fs::read(path).await;
+    read.map_err(|error| BrokerError::File {
+        path: path.to_owned(),
+        why: error.to_string(),
+    })
 }
 
 /// A subscription, before it is known where it has to begin.
