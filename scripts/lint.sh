@@ -45,7 +45,7 @@ advisories() {
     .peers/bin/cargo-deny --locked check advisories
   elif [ -d "${CARGO_HOME:-$HOME/.cargo}/advisory-dbs" ]; then
     say "the RustSec database cannot be reached; checked against the copy from last time"
-    .peers/bin/cargo-deny --locked check --disable-fetch advisories
+    .peers/bin/cargo-deny --locked --offline check advisories
   else
     say "the RustSec database cannot be reached and there is no copy of it: advisories are not checked"
   fi
@@ -53,7 +53,7 @@ advisories() {
 
 step cargo fmt --all --check
 step cargo clippy --workspace --locked --all-targets -- -D warnings
-step cargo clippy --workspace --locked --features failpoints --test supervision_failpoints --test reload_failpoints -- -D warnings
+step cargo clippy --workspace --locked --features failpoints --test supervision_failpoints --test reload_failpoints --test killed -- -D warnings
 # with private items: a module's page is a map of its rooms, and links to them
 RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" step cargo doc --workspace --locked --no-deps --document-private-items
 step .peers/bin/cargo-deny --locked check bans licenses sources

@@ -1,6 +1,6 @@
 //! What would stand in Sōzu if everything were sent: what is wanted, and what is foreign.
 //!
-//! A change meets Sōzu's own checks before it is sent: see [`checks`](super::checks).
+//! A change meets Sōzu's own checks before it is sent: see [`super::checks`].
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
