@@ -9,7 +9,10 @@ use socket2::SockRef;
 use supervisors::Reporter;
 use tokio::sync::watch;
 
-use super::routes::{self, Site};
+use super::{
+    once,
+    routes::{self, Site},
+};
 use crate::web::{Life, Serves};
 
 /// Two threads, so that a long answer does not keep a probe waiting.
@@ -94,12 +97,14 @@ impl HttpServer {
             App::new()
                 .app_data(site.clone())
                 .wrap(middleware::from_fn(routes::panic_is_500))
+                .wrap(middleware::from_fn(once::is_first))
                 .configure(routes::configure)
         })
         .workers(WORKERS)
         // actix-http 3 bounds the time of the first request's headers alone: a connection that is kept is kept for ever by
         // who begins a second request and does not end it
         .keep_alive(KeepAlive::Disabled)
+        .on_connect(|_, of_connection| once::begins(of_connection))
         .max_connections(CONNECTIONS_PER_WORKER)
         .client_request_timeout(HEADERS_WITHIN)
         .shutdown_timeout(ANSWER_WITHIN)

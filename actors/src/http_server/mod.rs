@@ -12,6 +12,7 @@ mod config;
 mod gauges;
 mod health;
 mod live;
+mod once;
 mod process;
 mod ready;
 mod routes;

@@ -256,6 +256,22 @@ async fn what_is_not_there_or_not_read_is_refused_in_words() {
 }
 
 #[actix::test]
+async fn of_many_requests_at_once_the_first_is_answered_and_the_connection_ends() {
+    let world = world();
+    let _server = (world.life)(Reporter::detached()).start();
+    for _ in 0..2 {
+        let mut stream = TcpStream::connect(world.address).await.unwrap();
+        let many = "GET /livez HTTP/1.1\r\nHost: a\r\n\r\n".repeat(20);
+        stream.write_all(many.as_bytes()).await.unwrap();
+        let mut answers = String::new();
+        let reading = stream.read_to_string(&mut answers);
+        timeout(PATIENCE, reading).await.unwrap().unwrap();
+        assert!(answers.starts_with("HTTP/1.1 200 OK"), "{answers}");
+        assert_eq!(answers.matches("HTTP/1.1 200 OK").count(), 1, "{answers}");
+    }
+}
+
+#[actix::test]
 async fn a_client_that_sends_no_headers_is_sent_away() {
     let world = world();
     let _server = (world.life)(Reporter::detached()).start();
