@@ -43,32 +43,36 @@ prometheus() {
 # from Debian's package, or else by pip from PyPI.
 openmetrics_reader() {
   local name=prometheus-client
-  if [ ! -x ".peers/$name/bin/openmetrics-reader" ]; then
+  if [ ! -d ".peers/$name/packages/prometheus_client" ]; then
     (
       exec 9>".peers/.$name.lock"
       flock 9
-      [ -x ".peers/$name/bin/openmetrics-reader" ] && exit 0
-      python=$(command -v python3) || exit 1
+      [ -d ".peers/$name/packages/prometheus_client" ] && exit 0
+      command -v python3 >/dev/null || exit 1
       unpacked=$(mktemp -d)
       trap 'rm -rf "$unpacked"' EXIT
-      mkdir -p ".peers/$name/bin"
+      mkdir -p ".peers/$name"
+      rm -rf ".peers/$name/packages"
       if (cd "$unpacked" && apt-get -qq download python3-prometheus-client) 2>/dev/null; then
         dpkg-deb -x "$unpacked"/*.deb "$unpacked"
-        rm -rf ".peers/$name/packages"
         mv "$unpacked/usr/lib/python3/dist-packages" ".peers/$name/packages"
       else
-        "$python" -m pip install --quiet --disable-pip-version-check --root-user-action ignore \
+        python3 -m pip --quiet install --no-input --disable-pip-version-check --no-deps \
           --target ".peers/$name/packages" prometheus-client || exit 1
       fi
-      packages=$(cd ".peers/$name/packages" && pwd)
-      printf '#!/bin/sh\nPYTHONPATH=%s exec %s "$@"\n' "$packages" "$python" >".peers/$name/bin/.reader.$$"
-      chmod +x ".peers/$name/bin/.reader.$$"
-      mv -f ".peers/$name/bin/.reader.$$" ".peers/$name/bin/openmetrics-reader"
     ) || {
       warn "no openmetrics-reader: it needs python3, and Debian's python3-prometheus-client or pip; without it the tests that ask it are skipped"
       return
     }
   fi
+  # it finds its packages beside itself: the clone that fetched them may be gone
+  mkdir -p ".peers/$name/bin"
+  cat >".peers/$name/bin/.reader.$$" <<'EOF'
+#!/bin/sh
+PYTHONPATH=$(dirname "$(readlink -f "$0")")/../packages exec python3 "$@"
+EOF
+  chmod +x ".peers/$name/bin/.reader.$$"
+  mv -f ".peers/$name/bin/.reader.$$" ".peers/$name/bin/openmetrics-reader"
   link_program "$name" openmetrics-reader
 }
 
