@@ -5,7 +5,10 @@
 
 use std::{io, path::Path, time::Duration};
 
-use prost::Message;
+use prost::{
+    Message,
+    bytes::{Buf, BytesMut},
+};
 use sozu_command_lib::proto::command::{Response, ResponseStatus};
 use tokio::{io::AsyncWriteExt, net::UnixStream, time::timeout};
 
@@ -106,7 +109,8 @@ impl Connection {
         let mut sent = 0;
         let conversing = converse(&mut self.stream, frame, &mut sent, max_answer_bytes);
         let why = match timeout(deadline, conversing).await {
-            Ok(Ok(result)) => return (result, Some(self)),
+            // what came behind the answer nobody asked for
+            Ok(Ok((result, rest))) => return (result, (rest == 0).then_some(self)),
             Ok(Err(broken)) => broken.to_string(),
             Err(_) => format!("no answer from Sōzu within {} s", deadline.as_secs()),
         };
@@ -118,13 +122,14 @@ impl Connection {
     }
 }
 
-/// Zero or more `PROCESSING`, then one `OK` or `FAILURE`. Counts in `sent` what went out, for whoever cancels it.
+/// Zero or more `PROCESSING`, then one `OK` or `FAILURE`; and how many bytes came behind that. Counts in `sent` what went
+/// out, for whoever cancels it.
 async fn converse(
     stream: &mut UnixStream,
     frame: &[u8],
     sent: &mut usize,
     max_answer_bytes: usize,
-) -> Result<Result<Answer, ExchangeError>, Broken> {
+) -> Result<(Result<Answer, ExchangeError>, usize), Broken> {
     while *sent < frame.len() {
         match stream.write(&frame[*sent..]).await {
             Ok(0) => return Err(Broken::Write(io::ErrorKind::WriteZero.into())),
@@ -134,9 +139,12 @@ async fn converse(
     }
     let mut processing = Vec::new();
     let mut before = 0;
+    let mut bytes = BytesMut::new();
     loop {
-        let payload = frame::read(stream, max_answer_bytes).await?;
-        let response = Response::decode(payload.as_slice())?;
+        let payload = frame::read(stream, &mut bytes, max_answer_bytes).await?;
+        let size = payload.len();
+        let response = Response::decode(payload)?;
+        let rest = bytes.len() - frame::HEADER - size;
         let Ok(status) = ResponseStatus::try_from(response.status) else {
             return Err(Broken::Status(response.status));
         };
@@ -145,11 +153,12 @@ async fn converse(
         } = response;
         match status {
             ResponseStatus::Ok => {
-                return Ok(Ok(Answer {
+                let answer = Answer {
                     message,
                     content,
                     processing,
-                }));
+                };
+                return Ok((Ok(answer), rest));
             }
             ResponseStatus::Failure => {
                 let refusal = Refusal {
@@ -157,10 +166,11 @@ async fn converse(
                     content,
                     processing,
                 };
-                return Ok(Err(ExchangeError::Refused(Box::new(refusal))));
+                return Ok((Err(ExchangeError::Refused(Box::new(refusal))), rest));
             }
             ResponseStatus::Processing => {
-                before += payload.len();
+                before += size;
+                bytes.advance(frame::HEADER + size);
                 if before > max_answer_bytes {
                     return Err(Broken::Endless(max_answer_bytes));
                 }

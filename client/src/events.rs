@@ -5,13 +5,16 @@
 
 use std::mem;
 
-use prost::Message;
+use prost::{
+    Message,
+    bytes::{Buf, BytesMut},
+};
 use sozu_command_lib::proto::command::{
     Event, Request, Response, ResponseStatus, SubscribeEvents, request::RequestType,
     response_content::ContentType,
 };
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::AsyncWriteExt,
     net::UnixStream,
     time::{Instant, sleep_until},
 };
@@ -57,7 +60,7 @@ pub enum Heard {
 struct Line {
     stream: UnixStream,
     /// What was read and not understood yet: a caller may leave in the middle of a frame.
-    buffer: Vec<u8>,
+    buffer: BytesMut,
     /// Whether Sōzu has answered: it tells a subscriber of its own subscription.
     subscribed: bool,
 }
@@ -106,7 +109,7 @@ impl Events {
                 self.backoff = Backoff::new();
                 return Ok(heard);
             }
-            match line.stream.read_buf(&mut line.buffer).await {
+            match frame::more(&mut line.stream, &mut line.buffer).await {
                 Ok(0) => return Err("Sōzu closed the event stream".to_owned()),
                 Ok(_) => {}
                 Err(error) => return Err(format!("reading Sōzu's events failed: {error}")),
@@ -127,7 +130,7 @@ impl Line {
         writing.map_err(|error| format!("subscribing to Sōzu's events failed: {error}"))?;
         Ok(Self {
             stream,
-            buffer: Vec::new(),
+            buffer: BytesMut::new(),
             subscribed: false,
         })
     }
@@ -146,7 +149,7 @@ impl Line {
                 return Ok(Some(Heard::Subscribed));
             }
             let used = frame::HEADER + frame.len();
-            self.buffer.drain(..used);
+            self.buffer.advance(used);
             if let Some(heard) = heard(response) {
                 return Ok(Some(heard));
             }

@@ -1,11 +1,14 @@
 //! Frames of the command socket: an 8-byte little-endian length that counts itself, then a protobuf message.
 //! (`sozu-command-lib` 2.3.3, `channel.rs`.)
 
-use prost::Message;
+use prost::{Message, bytes::BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 /// The size of a length.
 pub(crate) const HEADER: usize = size_of::<u64>();
+
+/// At least so much room is made at a time, in bytes.
+const ROOM: usize = 4096;
 
 /// Why no frame could be read. After any of these the stream is useless.
 #[derive(Debug, thiserror::Error)]
@@ -30,33 +33,41 @@ pub(crate) fn encode(message: &impl Message, limit: usize) -> Result<Vec<u8>, us
     }
     let mut frame = Vec::with_capacity(size);
     frame.extend_from_slice(&(size as u64).to_le_bytes());
-    frame.extend_from_slice(&message.encode_to_vec());
-    Ok(frame)
+    match message.encode(&mut frame) {
+        Ok(()) => Ok(frame),
+        Err(_) => Err(size),
+    }
 }
 
-/// Reads one frame and gives what follows its length.
-///
-/// Room is made as bytes arrive, never on the word of a length.
-pub(crate) async fn read(
+/// Reads until the bytes begin with a whole frame, and gives what follows its length. What came behind it stays, too.
+pub(crate) async fn read<'a>(
     reader: &mut (impl AsyncRead + Unpin),
+    bytes: &'a mut BytesMut,
     limit: usize,
-) -> Result<Vec<u8>, FrameError> {
-    let mut header = [0; HEADER];
-    let mut filled = 0;
-    while filled < HEADER {
-        match reader.read(&mut header[filled..]).await? {
-            0 if filled == 0 => return Err(FrameError::Closed),
-            0 => return Err(FrameError::HalfFrame),
-            read => filled += read,
+) -> Result<&'a [u8], FrameError> {
+    let size = loop {
+        if let Some(payload) = first(bytes, limit)? {
+            break payload.len();
         }
+        match more(reader, bytes).await? {
+            0 if bytes.is_empty() => return Err(FrameError::Closed),
+            0 => return Err(FrameError::HalfFrame),
+            _ => {}
+        }
+    };
+    Ok(&bytes[HEADER..HEADER + size])
+}
+
+/// Reads what is there, and tells how much that was. A small answer is one read, and a large one a few: room doubles, as
+/// bytes arrive and never on the word of a length. Dropping the future loses nothing.
+pub(crate) async fn more(
+    reader: &mut (impl AsyncRead + Unpin),
+    bytes: &mut BytesMut,
+) -> std::io::Result<usize> {
+    if bytes.capacity() - bytes.len() < ROOM / 2 {
+        bytes.reserve(ROOM.max(bytes.len()));
     }
-    let payload = payload_size(header, limit)?;
-    let mut bytes = Vec::new();
-    reader.take(payload as u64).read_to_end(&mut bytes).await?;
-    if bytes.len() < payload {
-        return Err(FrameError::HalfFrame);
-    }
-    Ok(bytes)
+    reader.read_buf(bytes).await
 }
 
 /// What follows the length of the first frame in these bytes, once all of it is there.
@@ -119,8 +130,9 @@ mod tests {
         // a pipe with room for one byte makes every read a partial one
         let (mut theirs, mut ours) = tokio::io::duplex(1);
         let writing = tokio::spawn(async move { theirs.write_all(&frame).await });
-        let payload = read(&mut ours, 100).await.unwrap();
-        assert_eq!(Response::decode(payload.as_slice()).unwrap(), response());
+        let mut bytes = BytesMut::new();
+        let payload = read(&mut ours, &mut bytes, 100).await.unwrap();
+        assert_eq!(Response::decode(payload).unwrap(), response());
         writing.await.unwrap().unwrap();
     }
 
@@ -128,7 +140,9 @@ mod tests {
     async fn impossible_lengths_are_refused() {
         for length in [0, 1, 7, 8] {
             let bytes = u64::to_le_bytes(length);
-            let error = read(&mut bytes.as_slice(), 100).await.unwrap_err();
+            let error = read(&mut bytes.as_slice(), &mut BytesMut::new(), 100)
+                .await
+                .unwrap_err();
             assert!(
                 matches!(error, FrameError::Length(told) if told == length),
                 "{error}"
@@ -136,7 +150,9 @@ mod tests {
         }
         for length in [101, 1 << 63, u64::MAX] {
             let bytes = u64::to_le_bytes(length);
-            let error = read(&mut bytes.as_slice(), 100).await.unwrap_err();
+            let error = read(&mut bytes.as_slice(), &mut BytesMut::new(), 100)
+                .await
+                .unwrap_err();
             assert!(
                 matches!(error, FrameError::TooLarge { size, .. } if size == length),
                 "{error}"
@@ -148,10 +164,14 @@ mod tests {
     async fn every_cut_is_a_half_frame_and_none_at_all_a_close() {
         let frame = encode(&response(), 100).unwrap();
         for cut in 1..frame.len() {
-            let error = read(&mut &frame[..cut], 100).await.unwrap_err();
+            let error = read(&mut &frame[..cut], &mut BytesMut::new(), 100)
+                .await
+                .unwrap_err();
             assert!(matches!(error, FrameError::HalfFrame), "{cut}: {error}");
         }
-        let error = read(&mut &frame[..0], 100).await.unwrap_err();
+        let error = read(&mut &frame[..0], &mut BytesMut::new(), 100)
+            .await
+            .unwrap_err();
         assert!(matches!(error, FrameError::Closed), "{error}");
     }
 }

@@ -9,7 +9,10 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use prost::Message;
+use prost::{
+    Message,
+    bytes::{Buf, BytesMut},
+};
 use sozu_command_lib::proto::command::Response;
 
 use crate::{events, frame, saved};
@@ -19,16 +22,19 @@ const LIMIT: usize = 1 << 16;
 /// Bytes as they come from the socket, read as an exchange reads them and as the event stream does.
 pub fn frames(bytes: &[u8]) {
     let (mut stream, mut buffer) = (bytes, bytes);
+    let mut come = BytesMut::new();
     loop {
-        let Poll::Ready(read) =
-            pin!(frame::read(&mut stream, LIMIT)).poll(&mut Context::from_waker(Waker::noop()))
+        let Poll::Ready(read) = pin!(frame::read(&mut stream, &mut come, LIMIT))
+            .poll(&mut Context::from_waker(Waker::noop()))
         else {
             unreachable!("a slice never waits");
         };
         match (read, frame::first(buffer, LIMIT)) {
             (Ok(read), Ok(Some(first))) => {
                 assert_eq!(read, first);
-                buffer = &buffer[frame::HEADER + first.len()..];
+                let used = frame::HEADER + first.len();
+                buffer = &buffer[used..];
+                come.advance(used);
             }
             // the rest may come yet, or never
             (Err(_), Ok(None) | Err(_)) => return,
