@@ -21,7 +21,7 @@ use actors::{
         store::{StateDirectory, StoreError},
     },
 };
-use sozu_socket::{LockError, Sozu};
+use sozu_socket::{Sozu, directory::LockError};
 use supervisors::{Children, Ref, Reporter, Spec, Supervisor};
 use tokio::{
     sync::{mpsc, watch},

@@ -8,7 +8,7 @@ use std::{
 use actix::Message;
 use serde::Serialize;
 use sozu_command_lib::proto::command::Request;
-use sozu_socket::{Answer, BulkAnswer, ExchangeError, Prepared, Print, Reading};
+use sozu_socket::{Answer, BulkAnswer, ExchangeError, Prepared, Reading, StateDigest};
 use tokio::sync::oneshot;
 
 use crate::{
@@ -375,10 +375,10 @@ pub struct Prepare(pub Arc<Vec<Request>>);
 pub struct Load(pub Prepared);
 
 /// To the socket pool: read back all that Sōzu's main process holds; only that it is the same, if it
-/// has this print.
+/// has this digest.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "Result<Reading, ExchangeError>")]
-pub struct ReadBack(pub Print);
+pub struct ReadBack(pub StateDigest);
 
 /// To the keeper: the ids of the clusters that Sōzu holds; nothing until this life of it was read.
 #[derive(Clone, Copy, Debug, Message)]

@@ -1,94 +1,55 @@
-//! Keeps Sōzu in step with a file of `HOSTNAME BACKEND` lines, such as `shop.example 10.0.0.1:8080`.
+//! Keeps Sōzu in step with a file of `HOSTNAME BACKEND` lines, such as `shop.example 10.0.0.1:8080`. Replace it
+//! by a rename: half a file would count as all of it.
 //!
 //! `cargo run --example connector -- /etc/sozu/config.toml /run/my-connector/exchange routes.txt`
 
-use std::{env::args, error::Error, net::SocketAddr, time::Duration};
+use std::{env::args, error::Error, fs::read_to_string, time::Duration};
 
-use sozu_command_lib::{
-    proto::command::{
-        AddBackend, Cluster, RequestHttpFrontend, RulePosition, request::RequestType,
-    },
-    state::ConfigState,
-};
-use sozu_socket::{Builder, Pool, Sozu};
-use tokio::{fs::read_to_string, time::sleep};
+use sozu_socket::{Builder, Sozu, requests, sozu_command_lib::state::ConfigState};
 
 type Failure = Box<dyn Error + Send + Sync>;
 
 #[tokio::main]
 async fn main() -> Result<(), Failure> {
-    let arguments: Vec<String> = args().skip(1).collect();
-    let [config, exchange, routes] = arguments.as_slice() else {
+    let [_, config, exchange, routes] = &args().collect::<Vec<_>>()[..] else {
         return Err("usage: connector SOZU_CONFIG EXCHANGE_DIRECTORY ROUTES".into());
     };
     let pool = Builder::with_config(config)?
         .exchange_directory(exchange)
         .build();
-    let mut done = None;
+    let mut proven = None;
     loop {
-        // another life of Sōzu may have lost it all
-        let now = (read_to_string(routes).await?, pool.seen().borrow().clone());
-        if matches!(now.1, Sozu::Here(_)) && done.as_ref() != Some(&now) {
-            match step(&pool, &now.0).await {
-                Ok(()) => done = Some(now),
-                Err(error) => eprintln!("not in step yet: {error}"),
+        // another life of Sōzu may hold nothing of it
+        let life = pool.seen().wait_for(Sozu::is_here).await?.clone();
+        let now = (life, read_to_string(routes)?);
+        if proven.as_ref() != Some(&now) {
+            match pool.update(|state| follow(state, &now.1)).await {
+                Ok(sent) if sent.entries == 0 => proven = Some(now),
+                Ok(sent) => println!("sent {} requests, {} not taken", sent.entries, sent.skipped),
+                Err(error) => eprintln!("not in step: {error}"),
             }
         }
-        sleep(Duration::from_millis(500)).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
     }
-}
-
-/// Sends what differs between what Sōzu holds and what it should hold.
-async fn step(pool: &Pool, routes: &str) -> Result<(), Failure> {
-    let held = pool.saved_state().await?.config_state()?;
-    let wanted = wanted(held.clone(), routes)?;
-    let difference = held.diff(&wanted);
-    if !difference.is_empty() {
-        println!("sending {} requests", difference.len());
-        pool.bulk(difference).await?;
-    }
-    Ok(())
 }
 
 /// The clusters named `file-…` are ours and follow the file; all else stays.
-fn wanted(mut state: ConfigState, routes: &str) -> Result<ConfigState, Failure> {
-    let ours = state.clusters.keys().filter(|id| id.starts_with("file-"));
-    for id in ours.cloned().collect::<Vec<_>>() {
-        state.dispatch(&RequestType::RemoveCluster(id.to_string()).into())?;
+fn follow(state: &mut ConfigState, routes: &str) -> Result<(), Failure> {
+    let listener = state.http_listeners.values().next();
+    let listener = listener.ok_or("Sōzu has no HTTP listener")?.address;
+    for id in state.clusters.clone().into_keys() {
+        if id.starts_with("file-") {
+            state.dispatch(&requests::remove_cluster(&id))?;
+        }
     }
-    let listener = state
-        .http_listeners
-        .values()
-        .next()
-        .ok_or("Sōzu has no HTTP listener")?
-        .address;
     for line in routes.lines() {
         let (hostname, backend) = line.split_once(' ').ok_or("a line is HOSTNAME BACKEND")?;
-        let address: SocketAddr = backend.trim().parse()?;
-        let cluster_id = format!("file-{hostname}");
-        if !state.clusters.contains_key(cluster_id.as_str()) {
-            let cluster = Cluster {
-                cluster_id: cluster_id.clone(),
-                ..Cluster::default()
-            };
-            let frontend = RequestHttpFrontend {
-                cluster_id: Some(cluster_id.clone()),
-                address: listener,
-                hostname: hostname.to_owned(),
-                position: RulePosition::Tree.into(),
-                ..RequestHttpFrontend::default()
-            };
-            state.dispatch(&RequestType::AddCluster(cluster).into())?;
-            state.dispatch(&RequestType::AddHttpFrontend(frontend).into())?;
+        let cluster = format!("file-{hostname}");
+        if !state.clusters.contains_key(cluster.as_str()) {
+            state.dispatch(&requests::add_cluster(&cluster))?;
+            state.dispatch(&requests::add_http_frontend(&cluster, listener, hostname))?;
         }
-        let (backend_id, address) = (address.to_string(), address.into());
-        let backend = AddBackend {
-            cluster_id,
-            backend_id,
-            address,
-            ..AddBackend::default()
-        };
-        state.dispatch(&RequestType::AddBackend(backend).into())?;
+        state.dispatch(&requests::add_backend(&cluster, backend.trim().parse()?))?;
     }
-    Ok(state)
+    Ok(())
 }

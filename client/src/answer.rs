@@ -30,14 +30,16 @@ pub struct Refusal {
     pub processing: Vec<Response>,
 }
 
-/// What a caller must know of an exchange that brought no `OK`.
+/// What a caller must know of an exchange that brought no `OK`, and so what it may do next. There are no other cases: each
+/// wants its own answer, so a caller should meet them all.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum ExchangeError {
-    /// Nothing reached Sōzu's state: it is away, the pool is busy, or the exchange directory is not usable.
-    /// Asking again is harmless.
+    /// Nothing reached Sōzu's state: it is away, the pool is busy, or the exchange directory is not usable. The text says
+    /// what to do about it. Asking again is harmless; leave a pause.
     #[error("not sent: {0}")]
     NotSent(String),
-    /// The request, or one record of a bulk, is larger than the limit: nothing was sent, and never will be.
+    /// The request, or one record of a bulk, is larger than the limit: nothing was sent, and never will be. Make it smaller,
+    /// or raise `max_command_buffer_size` in Sōzu and [`Builder::max_request_bytes`](crate::Builder::max_request_bytes).
     #[error("the request has {size} bytes, more than max_request_bytes = {limit}; it was not sent")]
     TooLarge {
         /// The frame's or the record's size, in bytes.
@@ -45,19 +47,25 @@ pub enum ExchangeError {
         /// The limit, in bytes.
         limit: usize,
     },
-    /// At least a byte was sent, and the outcome is unknown: no answer in time, or the connection broke.
+    /// At least a byte was sent, and the outcome is unknown: no answer in time, or the connection broke. Sōzu may have done
+    /// it, or do it yet: read what it holds ([`Pool::saved_state`](crate::Pool::saved_state)), then decide.
     #[error("sent, but the outcome is unknown: {0}")]
     Unknown(String),
-    /// Sōzu answered `FAILURE`. What that means depends on its words.
+    /// Sōzu answered `FAILURE`. What that means depends on its words: `could not apply request on the main process state`
+    /// begins a refusal of the main process, which changed nothing; after a refusal of workers the main process may hold
+    /// it all the same, and after one of a bulk some of it is done: read what it holds.
     #[error("Sōzu refused: {}", .0.message)]
     Refused(Box<Refusal>),
 }
 
 /// What Sōzu said to a `LoadState`.
 #[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
 pub struct BulkAnswer {
     /// The `OK`.
     pub answer: Answer,
+    /// How many entries there were. None at all are not sent, and answered by this library.
+    pub entries: usize,
     /// How many entries were not taken, by Sōzu's own count. It never says which.
     pub skipped: usize,
 }
@@ -66,6 +74,7 @@ pub struct BulkAnswer {
 ///
 /// `Debug` tells numbers only: the requests hold private keys and credentials.
 #[derive(Clone, Default, PartialEq)]
+#[non_exhaustive]
 pub struct SavedState {
     /// Every record that this version can read, in Sōzu's order.
     pub requests: Vec<Request>,
@@ -73,14 +82,14 @@ pub struct SavedState {
     pub opaque: usize,
     /// How long Sōzu took to write it. Every other request waited meanwhile.
     pub took: Duration,
-    /// By which the very same state is known again, without reading it record by record.
-    pub print: Print,
+    /// By which the very same state is known again: for [`Pool::saved_state_unless`](crate::Pool::saved_state_unless).
+    pub digest: StateDigest,
 }
 
 /// The SHA-256 of a saved state, and how many records it has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Print {
-    pub(crate) digest: [u8; 32],
+pub struct StateDigest {
+    pub(crate) sha256: [u8; 32],
     pub(crate) records: usize,
 }
 
@@ -89,7 +98,7 @@ pub struct Print {
 pub enum Reading {
     /// What Sōzu holds.
     State(SavedState),
-    /// To the byte what it was when it had this print.
+    /// To the byte what it was when it had this digest.
     Same {
         /// How long Sōzu took to write it. Every other request waited meanwhile.
         took: Duration,
@@ -167,7 +176,7 @@ mod tests {
         })
         .into();
         let saved = SavedState {
-            print: Print::default(),
+            digest: StateDigest::default(),
             requests: vec![request],
             opaque: 2,
             took: Duration::ZERO,

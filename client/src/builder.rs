@@ -4,7 +4,11 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use tokio::sync::watch;
 
-use crate::{DirectoryLock, LockError, Pool, exchange_dir};
+use crate::{
+    Pool,
+    directory::{DirectoryLock, LockError},
+    exchange_dir,
+};
 
 /// What a deadline of ours has beyond Sōzu's own, so that Sōzu speaks first.
 const MARGIN: Duration = Duration::from_secs(5);
@@ -12,30 +16,19 @@ const MARGIN: Duration = Duration::from_secs(5);
 const PER_ENTRY: Duration = Duration::from_millis(10);
 const BULK_AT_MOST: u32 = 10;
 
-/// How to reach Sōzu.
+/// How to reach Sōzu, and the pools that do.
 ///
-/// `Builder::new(socket)` gives the defaults; every field can be set by the method of its name.
+/// Begin with [`Builder::new`] or, beside Sōzu's own configuration file, [`Builder::with_config`]; all else has a
+/// default. Clones share the lock on the exchange directory, so that a pool may follow another one.
 #[derive(Clone, Debug)]
-#[non_exhaustive]
 pub struct Builder {
-    /// Sōzu's command socket: `command_socket` in its configuration.
-    pub command_socket: PathBuf,
-    /// At most so many exchanges at a time, each on its own connection. 8 unless set; at least 1.
-    /// One more connection watches whether Sōzu answers.
-    pub connections: usize,
-    /// `worker_timeout` in Sōzu's configuration: every deadline is derived from it. 10 s unless set, as Sōzu's.
-    pub worker_timeout: Duration,
-    /// The largest request, and the largest record of a bulk, in bytes. 1,900,000 unless set: Sōzu closes the
-    /// connection without a word at more than its `max_command_buffer_size` (2,000,000).
-    pub max_request_bytes: usize,
-    /// The largest answer that is read, and the largest sum of what comes before it, in bytes. 64 MiB unless set.
-    pub max_answer_bytes: usize,
-    /// A directory for the files of `bulk` and `saved_state`, which it makes, tightens and empties of its own
-    /// leftovers: when a pool begins, those of every earlier one, so its `.lock` keeps other processes out. Without one both are
-    /// refused.
-    pub exchange_directory: Option<PathBuf>,
-    /// The path of the same directory in Sōzu's eyes, if that differs (another container).
-    pub exchange_directory_in_sozu: Option<PathBuf>,
+    pub(crate) command_socket: PathBuf,
+    pub(crate) connections: usize,
+    pub(crate) worker_timeout: Duration,
+    pub(crate) max_request_bytes: usize,
+    pub(crate) max_answer_bytes: usize,
+    pub(crate) exchange_directory: Option<PathBuf>,
+    pub(crate) exchange_directory_in_sozu: Option<PathBuf>,
     /// Held by all pools of this builder and its clones together, which so may follow each other.
     pub(crate) exchange_lock: Arc<DirectoryLock>,
     /// Each work on files that is under way, of any pool of this builder, has a receiver.
@@ -43,7 +36,7 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// The defaults, for a Sōzu that listens on this socket.
+    /// The defaults, for a Sōzu that listens on this socket: `command_socket` in its configuration.
     pub fn new(command_socket: impl Into<PathBuf>) -> Self {
         Self {
             command_socket: command_socket.into(),
@@ -58,42 +51,46 @@ impl Builder {
         }
     }
 
-    /// Sets [`Builder::connections`].
+    /// At most so many exchanges at a time, each on its own connection. 8 unless set; at least 1. One more connection
+    /// watches whether Sōzu answers.
     #[must_use]
     pub fn connections(mut self, connections: usize) -> Self {
         self.connections = connections;
         self
     }
 
-    /// Sets [`Builder::worker_timeout`].
+    /// `worker_timeout` in Sōzu's configuration: every deadline is derived from it. 10 s unless set, as Sōzu's.
     #[must_use]
     pub fn worker_timeout(mut self, worker_timeout: Duration) -> Self {
         self.worker_timeout = worker_timeout;
         self
     }
 
-    /// Sets [`Builder::max_request_bytes`].
+    /// The largest request, and the largest record of a bulk, in bytes. 1,900,000 unless set: Sōzu closes the connection
+    /// without a word at more than its `max_command_buffer_size` (2,000,000).
     #[must_use]
     pub fn max_request_bytes(mut self, bytes: usize) -> Self {
         self.max_request_bytes = bytes;
         self
     }
 
-    /// Sets [`Builder::max_answer_bytes`].
+    /// The largest answer that is read, and the largest sum of what comes before it, in bytes. 64 MiB unless set.
     #[must_use]
     pub fn max_answer_bytes(mut self, bytes: usize) -> Self {
         self.max_answer_bytes = bytes;
         self
     }
 
-    /// Sets [`Builder::exchange_directory`].
+    /// A directory for the files of [`Pool::bulk`] and [`Pool::saved_state`], which it makes, tightens and empties of its
+    /// own leftovers: when a pool begins, those of every earlier one, so its `.lock` keeps other processes out. Without
+    /// one both are refused.
     #[must_use]
     pub fn exchange_directory(mut self, directory: impl Into<PathBuf>) -> Self {
         self.exchange_directory = Some(directory.into());
         self
     }
 
-    /// Sets [`Builder::exchange_directory_in_sozu`].
+    /// The path of the same directory in Sōzu's eyes, if that differs (another container).
     #[must_use]
     pub fn exchange_directory_in_sozu(mut self, directory: impl Into<PathBuf>) -> Self {
         self.exchange_directory_in_sozu = Some(directory.into());

@@ -63,6 +63,7 @@ impl Pool {
 
         let answer = result.map_err(sozu_cannot_open)?;
         Ok(BulkAnswer {
+            entries,
             skipped: skipped(&answer),
             answer,
         })

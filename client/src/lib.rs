@@ -1,7 +1,8 @@
 //! An async, pooled client of the command socket of the [Sōzu](https://www.sozu.io) reverse proxy.
 //!
 //! - [`Pool::exchange`] sends one request and gives the answer with all that Sōzu said before it.
-//! - [`Pool::bulk`] sends many as one `LoadState` file, [`Pool::saved_state`] reads what Sōzu holds.
+//! - [`Pool::bulk`] sends many as one `LoadState` file, [`Pool::saved_state`] reads what Sōzu holds, and
+//!   [`Pool::update`] sends what differs from what it should hold.
 //! - [`Pool::workers`], [`Pool::listeners`], [`Pool::cluster`], [`Pool::clusters`] and [`Pool::certificates`] ask what
 //!   connectors ask most.
 //! - [`Pool::events`] hears what happens, and says when something may have been missed.
@@ -49,18 +50,29 @@ mod monitor;
 mod patience;
 mod pool;
 mod questions;
+pub mod requests;
 mod saved;
 mod sozu_config;
+mod update;
 
-pub use answer::{Answer, BulkAnswer, ExchangeError, Print, Reading, Refusal, SavedState};
+pub use answer::{Answer, BulkAnswer, ExchangeError, Reading, Refusal, SavedState, StateDigest};
 pub use builder::Builder;
 pub use bulk::Prepared;
 pub use events::{Events, Heard};
-pub use exchange_dir::{DirectoryLock, LockError, network_file_system};
 pub use life::Life;
 pub use metrics::{MetricsRead, MetricsReader, ProxyMetrics};
 pub use pool::Pool;
 pub use sozu_config::SozuConfigError;
+
+pub mod directory {
+    //! A directory that one process has for itself: as the exchange directory is locked, for programs that have another
+    //! one besides.
+
+    pub use crate::exchange_dir::{DirectoryLock, LockError, network_file_system};
+}
+
+/// Sōzu's own types, in the version that this library speaks.
+pub use sozu_command_lib;
 
 /// Whether Sōzu answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,4 +86,32 @@ pub enum Sozu {
     },
     /// It answers, in this life of its main process.
     Here(Life),
+}
+
+impl Sozu {
+    /// Whether it answers: `pool.seen().wait_for(Sozu::is_here)` waits for that.
+    pub fn is_here(&self) -> bool {
+        matches!(self, Self::Here(_))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sozu_command_lib::proto::command::Request;
+
+    use super::*;
+
+    fn may_change_threads(_: &impl Send) {}
+    fn may_be_shared(_: &(impl Send + Sync)) {}
+
+    #[tokio::test]
+    async fn pools_are_shared_and_their_futures_spawned() {
+        let pool = Builder::new("/no/such/socket").build();
+        may_be_shared(&pool);
+        may_change_threads(&pool.events());
+        may_change_threads(&pool.exchange(Request::default()));
+        may_change_threads(&pool.bulk(Vec::new()));
+        may_change_threads(&pool.saved_state());
+        may_change_threads(&pool.update(|_| Ok::<_, ExchangeError>(())));
+    }
 }

@@ -4,21 +4,34 @@
 //! the main process is found as the parent of its workers, whose pids it tells. Where `/proc` does not show them
 //! (another container, `hidepid`), the file of the socket, made anew at each start, and the workers must do.
 
-use std::{collections::BTreeMap, fs, io, os::unix::fs::MetadataExt, path::Path, sync::Arc};
+use std::{collections::BTreeMap, fmt, fs, io, os::unix::fs::MetadataExt, path::Path, sync::Arc};
 
 use nix::errno::Errno;
 
-/// One life of Sōzu's main process.
+/// One life of Sōzu's main process: equal lives are the same one, in doubt they are not.
+///
+/// It outlives us as text: a caller may store [`Life::as_str`] and compare after its own restart with [`Life::from`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Life {
-    /// The same text is the same life. It outlives us: a caller may store it and compare after its own restart.
-    pub text: Arc<str>,
+    text: Arc<str>,
 }
 
 impl Life {
-    /// Whether both are the same life; in doubt they are not.
-    pub fn same(&self, other: &Life) -> bool {
-        self == other
+    /// What stands for it.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+}
+
+impl From<&str> for Life {
+    fn from(text: &str) -> Self {
+        Self { text: text.into() }
+    }
+}
+
+impl fmt::Display for Life {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
     }
 }
 
@@ -81,9 +94,7 @@ impl Seen {
 fn decide(previous: Option<&Seen>, now: Observation, lives: impl Fn(Process) -> bool) -> Seen {
     let life = match previous {
         Some(seen) if goes_on(&seen.observation, &now, lives) => seen.life.clone(),
-        _ => Life {
-            text: text(&now).into(),
-        },
+        _ => Life::from(text(&now).as_str()),
     };
     // A main process that was once known stays known as long as its life goes on, also while no worker is there.
     let main = now.main.or_else(|| {
@@ -243,9 +254,7 @@ mod tests {
     /// Whether the second observation counts as the life of the first.
     fn same(before: Observation, now: Observation, main_lives: bool) -> bool {
         let first = decide(None, before, |_| true);
-        decide(Some(&first), now, |_| main_lives)
-            .life
-            .same(&first.life)
+        decide(Some(&first), now, |_| main_lives).life == first.life
     }
 
     #[test]
@@ -296,7 +305,7 @@ mod tests {
         let first = decide(None, seen_as(Some(A), &[(0, 10)], 1), |_| true);
         let alone = decide(Some(&first), seen_as(None, &[], 1), |_| true);
         let other = decide(Some(&alone), seen_as(Some(B), &[(0, 20)], 1), |_| true);
-        assert!(!other.life.same(&first.life));
+        assert_ne!(other.life, first.life);
     }
 
     #[test]

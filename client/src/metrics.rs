@@ -39,6 +39,7 @@ const NO_METRIC: &str = "-";
 
 /// What could be read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct MetricsRead {
     /// Clusters that were to be asked and were not, because their list or they themselves do not fit Sōzu's buffers, or
     /// a worker does not answer.

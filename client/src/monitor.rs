@@ -124,7 +124,7 @@ fn workers(answer: Answer) -> Option<BTreeMap<u32, i32>> {
 
 fn here(shared: &Shared, now: &Seen) {
     if tell(shared, &Sozu::Here(now.life.clone())) {
-        tracing::debug!(life = %now.life.text, "Sōzu answers.");
+        tracing::debug!(life = %now.life, "Sōzu answers.");
     }
 }
 

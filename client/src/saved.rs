@@ -13,7 +13,7 @@ use sozu_command_lib::{
 };
 
 use crate::{
-    ExchangeError, Pool, Print, Reading, SavedState,
+    ExchangeError, Pool, Reading, SavedState, StateDigest,
     bulk::sozu_cannot_open,
     exchange_dir::{ExchangeFile, Purpose},
     pool::not_sent,
@@ -31,11 +31,11 @@ impl Pool {
         Ok(saved)
     }
 
-    /// As [`Pool::saved_state`], but what is the very same as when it had this print is not read record by record.
+    /// As [`Pool::saved_state`], but what is the very same as when it had this digest is not read record by record.
     ///
     /// # Errors
     /// As [`Pool::saved_state`].
-    pub async fn saved_state_unless(&self, known: Print) -> Result<Reading, ExchangeError> {
+    pub async fn saved_state_unless(&self, known: StateDigest) -> Result<Reading, ExchangeError> {
         let reading = self.save(move |written| written.unless(known)).await?;
         if let Reading::State(saved) = &reading {
             self.patience().remember(saved.requests.len());
@@ -95,9 +95,9 @@ impl Written {
         self.records(digest)
     }
 
-    fn unless(mut self, known: Print) -> Result<Reading, ExchangeError> {
+    fn unless(mut self, known: StateDigest) -> Result<Reading, ExchangeError> {
         let digest = digest(&mut self.file).map_err(|error| self.failed(&error))?;
-        if digest == known.digest && written(&self.words) == Some(known.records) {
+        if digest == known.sha256 && written(&self.words) == Some(known.records) {
             return Ok(Reading::Same { took: self.took });
         }
         self.records(digest).map(Reading::State)
@@ -106,8 +106,8 @@ impl Written {
     fn records(mut self, digest: [u8; 32]) -> Result<SavedState, ExchangeError> {
         let mut saved = read(&mut self.file).map_err(|error| self.failed(&error))?;
         saved.took = self.took;
-        saved.print = Print {
-            digest,
+        saved.digest = StateDigest {
+            sha256: digest,
             records: saved.requests.len() + saved.opaque,
         };
         complete(saved, &self.words, &self.path)
@@ -268,7 +268,7 @@ mod tests {
             }
         };
         let six = "Saved 6 config messages to /x";
-        let known = write(3, six).parsed().unwrap().print;
+        let known = write(3, six).parsed().unwrap().digest;
         let same = write(3, six).unless(known).unwrap();
         let took = Duration::from_secs(1);
         assert_eq!(same, Reading::Same { took });

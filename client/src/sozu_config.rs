@@ -30,8 +30,8 @@ pub enum SozuConfigError {
 
 impl Builder {
     /// The settings that follow from Sōzu's own configuration file: the socket (a relative path is relative to the
-    /// file, as for `sozu` itself), [`worker_timeout`](Builder::worker_timeout), and
-    /// [`max_request_bytes`](Builder::max_request_bytes) a twentieth below its `max_command_buffer_size`. Blocks.
+    /// file, as for `sozu` itself), [`Builder::worker_timeout`], and
+    /// [`Builder::max_request_bytes`] a twentieth below its `max_command_buffer_size`. Blocks.
     ///
     /// # Errors
     /// [`SozuConfigError`] says what is wrong with the file.

@@ -5,14 +5,12 @@ mod common;
 
 use std::time::Duration;
 
-use common::{
-    peer::{Call, Peer, event, frame},
-    sozu::RealSozu,
-};
+use common::peer::{Call, Peer, event, frame};
 use sozu_command_lib::proto::command::{
     Cluster, EventKind, Request, ResponseStatus, request::RequestType,
 };
 use sozu_socket::{Builder, Events, Heard};
+use testkit::Sozu as RealSozu;
 use tokio::{io::AsyncWriteExt, time::timeout};
 
 async fn next(events: &mut Events) -> Heard {
@@ -126,8 +124,8 @@ async fn whoever_leaves_in_the_middle_of_a_frame_hears_it_later() {
 
 #[tokio::test]
 async fn the_real_sozu_tells_of_a_cluster_and_of_its_restart() {
-    let mut sozu = RealSozu::start();
-    let pool = Builder::new(sozu.socket())
+    let mut sozu = RealSozu::start().unwrap();
+    let pool = Builder::new(sozu.command_socket())
         .worker_timeout(Duration::from_secs(2))
         .build();
     common::until_here(&mut pool.seen()).await;
@@ -148,9 +146,9 @@ async fn the_real_sozu_tells_of_a_cluster_and_of_its_restart() {
         }
     }
 
-    sozu.kill();
+    sozu.kill().unwrap();
     let lost = next(&mut events).await;
     assert!(matches!(lost, Heard::Lost { .. }), "{lost:?}");
-    sozu.launch();
+    sozu.start_again().unwrap();
     assert_eq!(next(&mut events).await, Heard::Subscribed);
 }

@@ -13,11 +13,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use common::sozu::RealSozu;
 use sozu_command_lib::proto::command::{
     AddBackend, Cluster, RequestHttpFrontend, request::RequestType,
 };
 use sozu_socket::{Builder, Pool};
+use testkit::Sozu as RealSozu;
 
 /// A running example, killed when dropped, and the file with all that it said.
 struct Example {
@@ -42,7 +42,7 @@ impl Example {
         assert!(built.unwrap().success());
         let ours = std::env::current_exe().unwrap();
         let binary = ours.ancestors().nth(2).unwrap().join("examples").join(name);
-        let said = sozu.directory.path().join(format!("{name}.out"));
+        let said = sozu.directory().join(format!("{name}.out"));
         let output = File::create(&said).unwrap();
         let process = Command::new(binary)
             .args(arguments)
@@ -85,7 +85,7 @@ async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
 }
 
 fn pool(sozu: &RealSozu) -> Pool {
-    Builder::new(sozu.socket())
+    Builder::new(sozu.command_socket())
         .worker_timeout(Duration::from_secs(2))
         .build()
 }
@@ -104,7 +104,7 @@ async fn backends(pool: &Pool, cluster: &str) -> Option<Vec<String>> {
 
 #[tokio::test]
 async fn the_connector_follows_its_file_and_a_new_sozu() {
-    let mut sozu = RealSozu::start();
+    let mut sozu = RealSozu::start().unwrap();
     let pool = pool(&sozu);
     let theirs = Cluster {
         cluster_id: "theirs".to_owned(),
@@ -115,7 +115,7 @@ async fn the_connector_follows_its_file_and_a_new_sozu() {
         .await
         .unwrap();
 
-    let here = |name: &str| sozu.directory.path().join(name);
+    let here = |name: &str| sozu.directory().join(name);
     let (routes, exchange, config) = (here("routes.txt"), here("exchange"), here("sozu.toml"));
     let write = |lines: &str| {
         // never half of it
@@ -147,8 +147,8 @@ async fn the_connector_follows_its_file_and_a_new_sozu() {
     .await;
     assert_eq!(backends(&pool, "theirs").await, Some(vec![]));
 
-    sozu.kill();
-    sozu.launch();
+    sozu.kill().unwrap();
+    sozu.start_again().unwrap();
     until("b.example is back", async || {
         backends(&pool, "file-b.example").await == one
     })
@@ -157,10 +157,10 @@ async fn the_connector_follows_its_file_and_a_new_sozu() {
 
 #[tokio::test]
 async fn the_event_logger_prints_what_happens() {
-    let sozu = RealSozu::start();
+    let sozu = RealSozu::start().unwrap();
     let pool = pool(&sozu);
     common::until_here(&mut pool.seen()).await;
-    let logger = Example::start("events", &sozu, &[sozu.socket().as_os_str()]);
+    let logger = Example::start("events", &sozu, &[sozu.command_socket().as_os_str()]);
     logger.until_said("listening").await;
     let shop = Cluster {
         cluster_id: "shop".to_owned(),
@@ -191,10 +191,10 @@ fn backend() -> SocketAddr {
 
 #[tokio::test]
 async fn the_top_shows_who_is_busy() {
-    let sozu = RealSozu::start();
+    let sozu = RealSozu::start().unwrap();
     let pool = pool(&sozu);
     common::until_here(&mut pool.seen()).await;
-    let http = SocketAddr::from(([127, 0, 0, 1], sozu.port));
+    let http = sozu.http_address();
     let requests = [
         RequestType::AddCluster(Cluster {
             cluster_id: "shop".to_owned(),
@@ -216,7 +216,7 @@ async fn the_top_shows_who_is_busy() {
     for request in requests {
         pool.exchange(request.into()).await.unwrap();
     }
-    let top = Example::start("sozu-top", &sozu, &[sozu.socket().as_os_str()]);
+    let top = Example::start("sozu-top", &sozu, &[sozu.command_socket().as_os_str()]);
     until("the top shows responses of the shop", async || {
         let asked = TcpStream::connect(http).is_ok_and(|mut stream| {
             let question = b"GET / HTTP/1.1\r\nHost: shop.example\r\nConnection: close\r\n\r\n";

@@ -5,24 +5,21 @@ mod common;
 
 use std::time::Duration;
 
-use common::{
-    sozu::{RealSozu, signal},
-    until_here,
-};
-use nix::sys::signal::Signal;
+use common::until_here;
 use sozu_command_lib::proto::command::{
     AddBackend, Cluster, RequestHttpFrontend, SocketAddress, request::RequestType,
 };
 use sozu_socket::{Builder, ExchangeError};
+use testkit::Sozu as RealSozu;
 
 #[tokio::test]
 async fn each_question_has_its_answer() {
-    let sozu = RealSozu::start();
-    let pool = Builder::new(sozu.socket())
+    let sozu = RealSozu::start().unwrap();
+    let pool = Builder::new(sozu.command_socket())
         .worker_timeout(Duration::from_secs(2))
         .build();
     until_here(&mut pool.seen()).await;
-    let http = SocketAddress::new_v4(127, 0, 0, 1, sozu.port);
+    let http = SocketAddress::new_v4(127, 0, 0, 1, sozu.http_port());
 
     let workers = pool.workers().await.unwrap();
     assert_eq!(workers.len(), 2);
@@ -76,10 +73,10 @@ async fn each_question_has_its_answer() {
     assert_eq!(certificates.keys().collect::<Vec<_>>(), [&0, &1]);
 
     // a worker that hangs holds up those that are asked of it, and no others
-    signal(workers[0].pid, Signal::SIGSTOP);
+    sozu.stop_one_worker().unwrap();
     assert_eq!(pool.workers().await.unwrap().len(), 2);
     assert_eq!(pool.listeners().await.unwrap().http_listeners.len(), 1);
     let error = pool.cluster("shop").await.unwrap_err();
     assert!(matches!(error, ExchangeError::Refused(_)), "{error}");
-    signal(workers[0].pid, Signal::SIGCONT);
+    sozu.continue_workers().unwrap();
 }

@@ -310,7 +310,7 @@ async fn a_peer_that_came_back_is_found_and_its_other_life_told() {
     let mut peer = Peer::listen(&ground.socket());
     peer.set_workers(&[(0, 10), (1, 11)]);
     let second = until_here(&mut seen).await;
-    assert!(!first.same(&second));
+    assert_ne!(first, second);
     let sent = send(&pool, "again");
     peer.call().await.answer("fine").await;
     assert_eq!(sent.await.unwrap().unwrap(), "fine");
@@ -332,7 +332,7 @@ async fn a_worker_relaunched_is_no_other_life_and_other_workers_are() {
     peer.set_workers(&[(4, 14), (5, 15)]);
     until(
         &mut seen,
-        |sozu| matches!(sozu, Sozu::Here(life) if !life.same(&first)),
+        |sozu| matches!(sozu, Sozu::Here(life) if *life != first),
     )
     .await;
 }

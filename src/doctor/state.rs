@@ -7,7 +7,7 @@ use std::{
 };
 
 use nix::sys::statvfs::statvfs;
-use sozu_socket::network_file_system;
+use sozu_socket::directory::network_file_system;
 
 use super::{Doctor, Finding, paths, us::user};
 

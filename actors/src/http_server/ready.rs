@@ -40,7 +40,7 @@ pub(super) fn conditions(report: &Report, seen: &Sozu, keeper_counts: bool) -> V
 /// What the keeper says counts for the life that it has seen: it may be a moment behind.
 fn of_this_life(report: &Report, seen: &Sozu, state: &Result<(), String>) -> Result<(), String> {
     match (seen, &report.sozu) {
-        (Sozu::Here(now), Some(then)) if now.same(then) => state.clone(),
+        (Sozu::Here(now), Some(then)) if now == then => state.clone(),
         (Sozu::Here(_), _) => state.clone().and(Err(
             "this life of Sōzu has just begun: it is looked at next".to_owned(),
         )),
@@ -93,7 +93,7 @@ mod tests {
     }
 
     fn life(text: &str) -> Life {
-        Life { text: text.into() }
+        Life::from(text)
     }
 
     fn here() -> Sozu {

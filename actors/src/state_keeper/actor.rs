@@ -10,7 +10,7 @@ use std::{
 use actix::{
     Actor, ActorFutureExt, AsyncContext, Context, Handler, ResponseFuture, SpawnHandle, WrapFuture,
 };
-use sozu_socket::{Print, Sozu};
+use sozu_socket::{Sozu, StateDigest};
 use supervisors::{Ref, Reporter, may_end_at};
 use tokio::sync::{oneshot, watch};
 
@@ -49,7 +49,7 @@ pub struct StateKeeper {
     config: Config,
     asking: Asking,
     /// Of what was last read.
-    print: Option<Print>,
+    digest: Option<StateDigest>,
     seen: watch::Receiver<Sozu>,
     report: watch::Sender<Arc<Report>>,
     reporter: Reporter,
@@ -79,7 +79,7 @@ impl StateKeeper {
         Self {
             config,
             asking: Asking::new(pool),
-            print: None,
+            digest: None,
             seen,
             report,
             reporter,
@@ -231,7 +231,7 @@ impl StateKeeper {
                 self.then(answer, context, |result, _| Event::Upgraded(result));
             }
             Effect::ReadBack => self.read_back(None, context),
-            Effect::ReadAgain => self.read_back(self.print, context),
+            Effect::ReadAgain => self.read_back(self.digest, context),
             // Whoever went away meanwhile asks again.
             Effect::Reply(to, result) => {
                 if let Some(Reply::Declared(reply)) = self.replies.remove(&to) {
@@ -257,12 +257,12 @@ impl StateKeeper {
     }
 
     /// `known`: what is the very same need not be read.
-    fn read_back(&mut self, known: Option<Print>, context: &mut Context<Self>) {
+    fn read_back(&mut self, known: Option<StateDigest>, context: &mut Context<Self>) {
         let read = self.asking.read_back(known.unwrap_or_default());
         self.then(read, context, |read, keeper| match read {
             Ok(Read::Same { took }) => Event::ReadSame(took),
-            Ok(Read::State { state, print }) => {
-                keeper.print = Some(print);
+            Ok(Read::State { state, digest }) => {
+                keeper.digest = Some(digest);
                 Event::Read(Ok(state))
             }
             Err(error) => Event::Read(Err(error)),

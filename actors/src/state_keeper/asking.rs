@@ -6,7 +6,7 @@ use actix::Message;
 use sozu_command_lib::proto::command::{
     Request, RunState, Status, request::RequestType, response_content::ContentType,
 };
-use sozu_socket::{Answer, ExchangeError, Prepared, Print, Reading};
+use sozu_socket::{Answer, ExchangeError, Prepared, Reading, StateDigest};
 use supervisors::{AskError, Ref};
 use tokio::task::{JoinHandle, spawn_blocking, spawn_local};
 
@@ -35,7 +35,10 @@ pub(super) enum Read {
     /// What it was before.
     Same { took: Duration },
     /// All of it, and by what it is known again.
-    State { state: ReadState, print: Print },
+    State {
+        state: ReadState,
+        digest: StateDigest,
+    },
 }
 
 impl Asking {
@@ -99,10 +102,10 @@ impl Asking {
         async move { ask(&pool, Exchange(request)).await.map(drop) }
     }
 
-    /// What Sōzu holds, unless it is what has this print.
+    /// What Sōzu holds, unless it is what has this digest.
     pub(super) fn read_back(
         &self,
-        known: Print,
+        known: StateDigest,
     ) -> impl Future<Output = Result<Read, ExchangeError>> + use<> {
         read_back(self.pool.clone(), known)
     }
@@ -179,7 +182,7 @@ async fn status(pool: Ref<SocketPool>) -> Result<Vec<(u32, bool)>, ExchangeError
         .collect())
 }
 
-async fn read_back(pool: Ref<SocketPool>, known: Print) -> Result<Read, ExchangeError> {
+async fn read_back(pool: Ref<SocketPool>, known: StateDigest) -> Result<Read, ExchangeError> {
     let saved = match ask(&pool, ReadBack(known)).await? {
         Reading::Same { took } => return Ok(Read::Same { took }),
         Reading::State(saved) => saved,
@@ -190,9 +193,9 @@ async fn read_back(pool: Ref<SocketPool>, known: Print) -> Result<Read, Exchange
             "Sōzu holds records that this version cannot read; they are left alone."
         );
     }
-    let print = saved.print;
+    let digest = saved.digest;
     let state = spawn_blocking(move || sort_records(saved.requests, saved.took))
         .await
         .map_err(|error| ExchangeError::Unknown(error.to_string()))?;
-    Ok(Read::State { state, print })
+    Ok(Read::State { state, digest })
 }

@@ -81,7 +81,7 @@ impl Keeper {
     }
 
     pub(super) fn is_here(&self) -> bool {
-        matches!(self.sozu, sozu_socket::Sozu::Here(_))
+        self.sozu.is_here()
     }
 
     fn cannot_take(&self, word: &Word) -> Option<DeclareError> {

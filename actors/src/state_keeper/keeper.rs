@@ -389,7 +389,7 @@ impl Keeper {
 
     fn on_sozu(&mut self, now: Now, sozu: Sozu) {
         if let Sozu::Here(life) = &sozu {
-            let same = self.life.as_ref().is_some_and(|known| known.same(life));
+            let same = self.life.as_ref().is_some_and(|known| known == life);
             if !same {
                 self.forget_foreign();
                 self.belief.forget_all();

@@ -35,7 +35,7 @@ impl Keeper {
             self.in_flight.remove(&step.key);
         }
         let same_life = match (&life, &self.life) {
-            (Some(then), Some(now)) => then.same(now),
+            (Some(then), Some(now)) => then == now,
             _ => false,
         };
         let meaning = if same_life {

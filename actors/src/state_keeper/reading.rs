@@ -199,8 +199,7 @@ impl Keeper {
     /// A frontend that this life of Sōzu held once, and holds no longer: workers may have it still, if
     /// an earlier life of the daemon left it divergent.
     fn doubt_what_is_missing(&mut self, differing: &[Key]) {
-        let life = self.life.as_ref().map(|life| &life.text);
-        if life != self.complete_life.as_ref() {
+        if self.life.as_ref().map(Life::as_str) != self.complete_life.as_deref() {
             return;
         }
         let missing = differing.iter().filter(|key| {
@@ -214,7 +213,7 @@ impl Keeper {
     /// life of Sōzu; held again in that very life, somebody put it there on purpose and it is
     /// foreign; otherwise it came back with an older saved state and is removed again.
     fn judge_absent_keys(&mut self) {
-        let Some(life) = self.life.as_ref().map(|life| life.text.clone()) else {
+        let Some(life) = self.life.as_ref().map(|life| Arc::from(life.as_str())) else {
             return;
         };
         let pending: HashSet<&Key> = self.tail.iter().flat_map(|folded| &folded.keys).collect();
@@ -313,7 +312,7 @@ fn judge_absent(declaration: &Declaration, held: &Held, life: &Arc<str>) -> Abse
 }
 
 fn same_life(a: Option<&Life>, b: Option<&Life>) -> bool {
-    matches!((a, b), (Some(a), Some(b)) if a.same(b))
+    matches!((a, b), (Some(a), Some(b)) if a == b)
 }
 
 #[cfg(test)]

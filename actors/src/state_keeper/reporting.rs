@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use sozu_socket::Sozu;
+use sozu_socket::{Life, Sozu};
 
 use super::{
     declared::Wanted,
@@ -80,9 +80,9 @@ impl Keeper {
 
     fn condition(&self, now: Now) -> Condition {
         let name = "complete";
-        let life = self.life.as_ref().map(|life| &life.text);
+        let life = self.life.as_ref().map(Life::as_str);
         let proved_before = life.is_some()
-            && life == self.complete_life.as_ref()
+            && life == self.complete_life.as_deref()
             && now.at < self.life_seen.max(self.last_paused) + PROVED_BEFORE;
         let state = if self.complete || proved_before || self.settings.mode == Mode::Observe {
             Ok(())

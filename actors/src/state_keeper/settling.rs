@@ -114,7 +114,7 @@ impl Keeper {
         }
         if !self.complete {
             self.complete = true;
-            let life: Option<Arc<str>> = self.life.as_ref().map(|life| life.text.clone());
+            let life: Option<Arc<str>> = self.life.as_ref().map(|life| life.as_str().into());
             let is_news = life != self.complete_life;
             if is_news {
                 self.acceptance.complete_life.clone_from(&life);

@@ -19,6 +19,7 @@ const NAME: &str = ".lock";
 
 /// Why a directory is not ours alone.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum LockError {
     /// Another process holds it.
     #[error("the directory {} is in use by {holder}; stop that one, or give this one a directory of its own", path.display())]

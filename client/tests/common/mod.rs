@@ -9,7 +9,6 @@
 )]
 
 pub mod peer;
-pub mod sozu;
 
 use std::time::Duration;
 

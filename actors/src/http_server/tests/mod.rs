@@ -151,7 +151,7 @@ fn unchunk(mut rest: &str) -> String {
 }
 
 fn life() -> Life {
-    Life { text: "1".into() }
+    Life::from("1")
 }
 
 fn here() -> Sozu {

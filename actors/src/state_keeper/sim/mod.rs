@@ -223,9 +223,7 @@ impl World {
     }
 
     fn here(&mut self) {
-        let life = Life {
-            text: format!("life {}", self.sozu.life).into(),
-        };
+        let life = Life::from(format!("life {}", self.sozu.life).as_str());
         self.tell(Event::Sozu(Sozu::Here(life)));
     }
 

@@ -7,7 +7,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use sozu_socket::DirectoryLock;
+use sozu_socket::directory::DirectoryLock;
 use tokio::sync::{Mutex as Turns, OwnedMutexGuard};
 
 use super::StoreError;

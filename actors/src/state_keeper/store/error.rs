@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use rusqlite::ErrorCode;
-use sozu_socket::LockError;
+use sozu_socket::directory::LockError;
 
 /// Why the database cannot be used.
 #[derive(Debug, thiserror::Error)]
