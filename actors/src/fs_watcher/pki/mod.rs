@@ -9,6 +9,9 @@
 mod beneath;
 mod board;
 mod check;
+#[cfg(any(fuzzing, test))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod handshake;
 mod layout;
 mod names;
