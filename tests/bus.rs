@@ -6,24 +6,25 @@
 mod bus;
 #[path = "support/dice.rs"]
 mod dice;
+#[path = "support/published.rs"]
+mod published;
 mod support;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, HashMap},
     sync::{Arc, Mutex},
     time::Duration,
 };
 
-use actors::messages::What;
+use actors::messages::{Position, What};
 use bus::{Host, Topic, position};
 use dice::Dice;
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
-use sozu_command_lib::proto::command::{
-    AddBackend, Cluster, RemoveBackend, SocketAddress, request::RequestType,
-};
+use published::Published;
+use sozu_command_lib::proto::command::{Cluster, request::RequestType};
 use support::{at_rest, frontend, journal, rounds, verdicts};
 use testkit::{Backend, Fate, SOON, Sozu, Tap, wait_until};
 
@@ -70,118 +71,6 @@ fn a_thousand_explicit_removals_pass() {
     let rows = at_rest(&host.state_directory(), 4_000, SOON);
     assert_eq!(verdicts(&rows), [("applied", 4_000)].into());
     assert_eq!(host.report_of(&topic).holds, []);
-}
-
-/// What the topic comes to, by a model of its own.
-#[derive(Default)]
-struct Published {
-    clusters: BTreeMap<String, bool>,
-    backends: BTreeSet<(String, String)>,
-    frontends: BTreeMap<String, String>,
-    bad: BTreeSet<String>,
-}
-
-impl Published {
-    /// The next message, at this place of the topic.
-    fn next(&mut self, place: usize, dice: &mut Dice, sozu: &Sozu) -> RequestType {
-        let cluster = format!("c{}", dice.roll(40));
-        let known = self.clusters.contains_key(&cluster);
-        match dice.roll(20) {
-            _ if !known => self.cluster(cluster, dice),
-            0..4 => self.cluster(cluster, dice),
-            4 => {
-                self.backends.retain(|(of, _)| *of != cluster);
-                self.frontends.retain(|_, of| *of != cluster);
-                self.clusters.remove(&cluster);
-                RequestType::RemoveCluster(cluster)
-            }
-            5 => {
-                self.bad.insert(position(place).to_string());
-                RequestType::AddHttpFrontend(frontend(
-                    sozu,
-                    &cluster,
-                    &format!("b{}.example/", dice.roll(9)),
-                ))
-            }
-            6..10 => {
-                let port = 9_000 + dice.roll(3);
-                self.backends
-                    .insert((cluster.clone(), format!("127.0.0.1:{port}")));
-                RequestType::AddBackend(backend(&cluster, port))
-            }
-            10..12 => {
-                let port = 9_000 + dice.roll(3);
-                self.backends
-                    .remove(&(cluster.clone(), format!("127.0.0.1:{port}")));
-                let AddBackend {
-                    backend_id,
-                    address,
-                    ..
-                } = backend(&cluster, port);
-                RequestType::RemoveBackend(RemoveBackend {
-                    cluster_id: cluster,
-                    backend_id,
-                    address,
-                })
-            }
-            12..15 => match self.frontends.pop_first() {
-                Some((hostname, of)) => {
-                    RequestType::RemoveHttpFrontend(frontend(sozu, &of, &hostname))
-                }
-                None => self.frontend(&cluster, dice, sozu),
-            },
-            _ => self.frontend(&cluster, dice, sozu),
-        }
-    }
-
-    fn cluster(&mut self, cluster_id: String, dice: &mut Dice) -> RequestType {
-        let sticky_session = dice.roll(2) == 1;
-        self.clusters.insert(cluster_id.clone(), sticky_session);
-        RequestType::AddCluster(Cluster {
-            cluster_id,
-            sticky_session,
-            ..Cluster::default()
-        })
-    }
-
-    /// Under its own key a bus replaces.
-    fn frontend(&mut self, cluster: &str, dice: &mut Dice, sozu: &Sozu) -> RequestType {
-        let hostname = format!("h{}.example", dice.roll(60));
-        self.frontends.insert(hostname.clone(), cluster.to_owned());
-        RequestType::AddHttpFrontend(frontend(sozu, cluster, &hostname))
-    }
-
-    fn is_held_by(&self, sozu: &Sozu) {
-        let held = sozu.held().unwrap();
-        let frontends: Vec<_> = self.frontends.clone().into_iter().collect();
-        assert_eq!(held.frontends(), frontends);
-        assert_eq!(
-            held.backends(),
-            self.backends.iter().cloned().collect::<Vec<_>>()
-        );
-        let state = held.state().unwrap();
-        let clusters: BTreeMap<_, _> = state
-            .clusters
-            .iter()
-            .map(|(id, cluster)| (id.to_string(), cluster.sticky_session))
-            .collect();
-        assert_eq!(clusters, self.clusters);
-    }
-}
-
-fn backend(cluster: &str, port: usize) -> AddBackend {
-    AddBackend {
-        cluster_id: cluster.to_owned(),
-        backend_id: format!("{cluster}-{port}"),
-        address: SocketAddress::from(std::net::SocketAddr::from((
-            [127, 0, 0, 1],
-            u16::try_from(port).unwrap(),
-        ))),
-        load_balancing_parameters: Some(
-            sozu_command_lib::proto::command::LoadBalancingParams::default(),
-        ),
-        ..AddBackend::default()
-    }
 }
 
 #[test]
@@ -279,7 +168,10 @@ fn ends_as_published(
         "a message was taken twice"
     );
     for row in &rows {
-        let is_bad = published.bad.contains(row.position.as_deref().unwrap());
+        let place: Position = row.position.as_deref().unwrap().parse().unwrap();
+        let is_bad = published
+            .bad
+            .contains(&usize::try_from(place.entry).unwrap());
         // A later word on the key, or the end of its cluster, may spare Sōzu the question.
         let is_true = match row.verdict() {
             "refused" => is_bad,
