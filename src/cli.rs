@@ -13,7 +13,7 @@ use crate::{
     doctor,
     exit::Exit,
     output::Output,
-    run,
+    publish, run, unsubscribe,
 };
 
 /// What `default-config` prints.
@@ -51,6 +51,10 @@ enum Command {
     },
     /// Print the commented default configuration
     DefaultConfig,
+    /// Send what files declare, or one change, to a topic that daemons read
+    Publish(Box<publish::Publish>),
+    /// End a host's subscription at the broker: that of a host that is gone keeps the topic's backlog for ever
+    Unsubscribe(unsubscribe::Unsubscribe),
     #[command(flatten)]
     Ask(admin::Command),
 }
@@ -77,6 +81,14 @@ pub fn run(arguments: &Arguments) -> Exit {
         },
         Command::Run => match load(&path()) {
             Ok(loaded) => run::run(&path(), &loaded),
+            Err(error) => complain(&error),
+        },
+        Command::Publish(publish) => match publish::run(publish, || load(&path())) {
+            Ok(exit) => exit,
+            Err(error) => complain(&error),
+        },
+        Command::Unsubscribe(unsubscribe) => match load(&path()) {
+            Ok(loaded) => unsubscribe::run(unsubscribe, &loaded.config),
             Err(error) => complain(&error),
         },
         Command::Ask(command) => match load(&path()) {

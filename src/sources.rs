@@ -171,6 +171,14 @@ impl Source {
         }
     }
 
+    /// The topic that it reads, if it reads one.
+    pub fn topic(&self) -> Option<&str> {
+        match self {
+            Self::Routes(_) | Self::Pki(_) => None,
+            Self::Pulsar(settings) => Some(&settings.topic),
+        }
+    }
+
     /// Whether it sends orders, and declares no whole set.
     pub fn is_bus(&self) -> bool {
         matches!(self, Self::Pulsar(_))

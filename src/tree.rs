@@ -8,7 +8,7 @@ use std::{
 };
 
 use actors::{
-    admin_server::{self, socket::SocketError},
+    admin_server::{self, Topics, socket::SocketError},
     fs_watcher::pki::Board,
     http_server::{self, Truth},
     messages::{Reconfigure, ReloadNow},
@@ -60,6 +60,7 @@ pub struct Tree {
     keeper_counts: watch::Sender<bool>,
     listener: watch::Sender<Arc<TcpListener>>,
     keeper: watch::Sender<Asked>,
+    topics: watch::Sender<Topics>,
     /// How the last reload ended.
     pub reloaded: watch::Sender<LastReload>,
     /// Which sources run.
@@ -92,6 +93,7 @@ impl Tree {
         let (report, reported) = watch::channel(Arc::new(Report::default()));
         let certificates = Board::default();
         let (keeper, asked) = watch::channel(None);
+        let (topics, read) = watch::channel(Topics::new());
         let (reloaded, reloads) = watch::channel(last);
         if !wanted.is_empty() {
             lock(&state, &pool_settings.borrow())?;
@@ -120,6 +122,7 @@ impl Tree {
             keeper_counts,
             listener,
             keeper,
+            topics,
             reloaded,
             sources: Sources::new(),
         };
@@ -156,6 +159,7 @@ impl Tree {
         let deps = admin_server::Deps {
             truth,
             keeper: asked,
+            topics: read,
             reload,
         };
         root.child(parking("admin_server"), settings::admin(config).build(deps));
@@ -210,6 +214,11 @@ impl Tree {
             pool: self.pool.clone(),
             board: self.certificates.clone(),
         };
+        if let Some(topic) = source.topic() {
+            let (name, topic) = (source.name().clone(), topic.to_owned());
+            self.topics
+                .send_modify(|topics| drop(topics.insert(name, topic)));
+        }
         source.clone().start(&component, &self.group, &deps);
         self.sources.insert(component, source);
     }
@@ -227,6 +236,8 @@ impl Tree {
         self.group.stop(component).await;
         if let Some(source) = self.sources.remove(component) {
             self.certificates.remove(source.name());
+            self.topics
+                .send_modify(|topics| drop(topics.remove(source.name())));
         }
     }
 

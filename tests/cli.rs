@@ -83,6 +83,8 @@ fn help_and_version_end_with_0() {
         "journal",
         "holds",
         "orphans",
+        "publish",
+        "unsubscribe",
     ] {
         assert!(help.out.contains(command), "{}", help.out);
     }

@@ -2,6 +2,10 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+#[path = "pulsar/certificates.rs"]
+mod certificates;
+#[path = "pulsar/commands.rs"]
+mod commands;
 #[path = "support/dice.rs"]
 mod dice;
 #[path = "support/published.rs"]

@@ -33,7 +33,7 @@ pub(crate) enum ClientError {
 }
 
 impl ClientError {
-    pub(super) fn exit(&self) -> Exit {
+    pub(crate) fn exit(&self) -> Exit {
         match self {
             Self::NoDaemon { .. } => Exit::NoDaemon,
             _ => Exit::Failed,
@@ -129,7 +129,7 @@ pub(crate) fn parse(answer: &[u8]) -> Option<(u16, Value)> {
 }
 
 /// As a part of a URL.
-pub(super) fn encoded(text: &str) -> String {
+pub(crate) fn encoded(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len());
     for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~') {

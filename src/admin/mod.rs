@@ -14,7 +14,7 @@ use serde_json::Value;
 
 pub(crate) use self::arguments::Command;
 use self::arguments::{Confirmed, Holds, Orphans};
-pub(crate) use self::client::{Client, ClientError, parse};
+pub(crate) use self::client::{Client, ClientError, encoded, parse};
 use crate::{
     cli::print,
     exit::Exit,

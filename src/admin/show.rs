@@ -107,10 +107,22 @@ pub(super) fn journal(value: &Value) -> String {
                 verdict => verdict,
             };
             let change = format!("{} {}", text(&it["change"]), text(&it["kind"]));
-            let [at, source, key, admission, origin, reason] =
-                ["at", "source", "key", "admission", "origin", "reason"]
-                    .map(|it_is| text(&it[it_is]));
-            [at, source, change, key, admission, verdict, origin, reason]
+            let by = match &it["origin"] {
+                Value::Null => &it["position"],
+                origin => origin,
+            };
+            let [at, source, key, admission, reason] =
+                ["at", "source", "key", "admission", "reason"].map(|it_is| text(&it[it_is]));
+            [
+                at,
+                source,
+                change,
+                key,
+                admission,
+                verdict,
+                text(by),
+                reason,
+            ]
         })
         .collect();
     if lines.is_empty() {

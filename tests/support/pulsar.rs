@@ -18,9 +18,11 @@ use std::{
     time::Duration,
 };
 
+use actors::pulsar_consumer::{Address, Interrupted, Outgoing, Publisher};
 use prost::Message;
 use sozu_command_lib::proto::command::{Request, request::RequestType};
-use testkit::{Daemon, Pulsar, Sozu, daemon::Builder, pulsar::Producer, wait_until};
+use testkit::{Daemon, Pulsar, Sozu, daemon::Builder, wait_until};
+use tokio::runtime::Runtime;
 
 /// The broker of this test process. Its guardian ends it with the process.
 pub fn broker() -> &'static Pulsar {
@@ -66,8 +68,54 @@ pub fn payloads(requests: impl IntoIterator<Item = RequestType>) -> Vec<Vec<u8>>
     requests.into_iter().map(payload).collect()
 }
 
+/// What `publish` sends with, here for whatever bytes.
+pub struct Producer {
+    runtime: Runtime,
+    // dropped within the runtime: the crate spawns a task then
+    inner: Option<Publisher>,
+}
+
 pub fn producer(url: &str, topic: &str, batch: u32) -> Producer {
-    Producer::new(url, &testkit::pulsar::topic(topic), batch).unwrap()
+    let address = Address {
+        url: url.to_owned(),
+        ..Address::default()
+    };
+    Producer::new(&address, topic, batch)
+}
+
+impl Producer {
+    pub fn new(address: &Address, topic: &str, batch: u32) -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
+        let topic = testkit::pulsar::topic(topic);
+        let opened = runtime.block_on(Publisher::open(address, &topic, batch));
+        let inner = Some(opened.unwrap());
+        Self { runtime, inner }
+    }
+
+    /// Publishes all, in order, and waits for every receipt.
+    pub fn publish<B: Into<Vec<u8>>>(
+        &mut self,
+        payloads: impl IntoIterator<Item = B>,
+    ) -> Result<(), Interrupted> {
+        let messages = payloads.into_iter().map(|payload| Outgoing {
+            key: "key".to_owned(),
+            payload: payload.into(),
+        });
+        let inner = self.inner.as_mut().unwrap();
+        let published = inner.publish(messages, |_| {});
+        self.runtime.block_on(published).map(drop)
+    }
+}
+
+impl Drop for Producer {
+    fn drop(&mut self) {
+        let _within = self.runtime.enter();
+        self.inner = None;
+    }
 }
 
 /// Waits until the broker says that the subscription has acknowledged everything.

@@ -1,6 +1,7 @@
 //! What the admin server needs.
 
 use std::{
+    collections::BTreeMap,
     path::PathBuf,
     sync::{Arc, Mutex},
 };
@@ -10,7 +11,14 @@ use supervisors::{Ref, Reporter};
 use tokio::sync::{mpsc, watch};
 
 use super::{AdminServer, access::Access, routes::Site};
-use crate::{http_server::Truth, messages::ReloadNow, state_keeper::StateKeeper};
+use crate::{
+    http_server::Truth,
+    messages::{ReloadNow, SourceName},
+    state_keeper::StateKeeper,
+};
+
+/// The topic of each bus that is configured.
+pub type Topics = BTreeMap<SourceName, String>;
 
 /// The settings of the admin server.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +37,8 @@ pub struct Deps {
     pub truth: Truth,
     /// The keeper and its state directory; none as long as there was no source.
     pub keeper: watch::Receiver<Option<(Ref<StateKeeper>, PathBuf)>>,
+    /// Which topics are read.
+    pub topics: watch::Receiver<Topics>,
     /// Who reads the configuration again.
     pub reload: mpsc::Sender<ReloadNow>,
 }
@@ -40,6 +50,7 @@ impl Config {
             access: Access::new(!self.group.is_empty(), self.group_may_write),
             truth: deps.truth,
             keeper: deps.keeper,
+            topics: deps.topics,
             reload: deps.reload,
         });
         let bound = Arc::new(Mutex::new(None));

@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `GET /v1/status` | what `/health` answers |
 //! | `GET /v1/diff` | an array: how Sōzu differs from what is wanted, read for the answer |
+//! | `GET /v1/sources` | an array of the topics that are read: the source, and how far it has settled |
 //! | `GET /v1/holds` | an array of holds |
 //! | `POST /v1/holds/{id}/release`, `…/discard` | what became of it: 200, or 202 while some of it is open |
 //! | `GET /v1/orphans` | an array of sources with what they left behind |
@@ -28,4 +29,4 @@ pub mod socket;
 mod tests;
 
 pub use actor::AdminServer;
-pub use config::{Config, Deps};
+pub use config::{Config, Deps, Topics};

@@ -8,7 +8,10 @@ use serde::{Deserialize, Serialize};
 use supervisors::{AskError, Ref};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::access::{Access, Reader, Writer};
+use super::{
+    access::{Access, Reader, Writer},
+    config::Topics,
+};
 use crate::{
     http_server::Truth,
     messages::{
@@ -39,6 +42,7 @@ pub(super) struct Site {
     pub(super) access: Access,
     pub(super) truth: Truth,
     pub(super) keeper: watch::Receiver<Option<(Ref<StateKeeper>, PathBuf)>>,
+    pub(super) topics: watch::Receiver<Topics>,
     pub(super) reload: mpsc::Sender<ReloadNow>,
 }
 
@@ -104,6 +108,7 @@ pub(super) fn configure(app: &mut web::ServiceConfig) {
     app.app_data(query)
         .route("/v1/status", web::get().to(status))
         .route("/v1/diff", web::get().to(diff))
+        .route("/v1/sources", web::get().to(sources))
         .route("/v1/holds", web::get().to(holds))
         .route("/v1/holds/{id}/release", web::post().to(release))
         .route("/v1/holds/{id}/discard", web::post().to(discard))
@@ -126,6 +131,33 @@ async fn diff(_: Reader, site: web::Data<Site>) -> Result<HttpResponse, Problem>
         return Ok(empty());
     };
     Ok(json(StatusCode::OK, &differences?))
+}
+
+/// How far a bus is.
+#[derive(Serialize)]
+struct Bus {
+    source: String,
+    topic: String,
+    /// Everything up to there is settled: its verdict is final, or it waits for its cluster, on disk.
+    settled: Option<String>,
+    caught_up: bool,
+    parked: usize,
+}
+
+async fn sources(_: Reader, site: web::Data<Site>) -> HttpResponse {
+    let report = site.truth.report();
+    let topics = site.topics.borrow().clone();
+    let buses = topics.into_iter().map(|(source, topic)| {
+        let known = report.sources.get(&source);
+        Bus {
+            topic,
+            settled: known.and_then(|it| it.settled).map(|it| it.to_string()),
+            caught_up: known.is_some_and(|it| it.caught_up == Some(true)),
+            parked: known.map_or(0, |it| it.parked),
+            source: source.to_string(),
+        }
+    });
+    json(StatusCode::OK, &buses.collect::<Vec<_>>())
 }
 
 async fn holds(_: Reader, site: web::Data<Site>) -> Result<HttpResponse, Problem> {

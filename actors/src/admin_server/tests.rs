@@ -1,6 +1,7 @@
 //! The admin server's lives, over real connections.
 
 use std::{
+    collections::BTreeMap,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::Arc,
@@ -48,6 +49,7 @@ fn tree(socket: PathBuf) -> (Supervisor, Ref<AdminServer>) {
     let life = config.build(Deps {
         truth,
         keeper: watch::channel(None).1,
+        topics: watch::channel(BTreeMap::new()).1,
         reload: tokio::sync::mpsc::channel(1).0,
     });
     let server = root.child(Spec::parking("admin_server", "admin_server"), life);

@@ -9,11 +9,12 @@
 //! nothing; a file that cannot be understood stands for what it last gave.
 //!
 //! Read in this order: `actor` and `work` (the loop), `scan`, `routes`. `check` reads the same
-//! files without anybody who would take them.
+//! files without anybody who would take them, and `declared` reads one file for who sends it on.
 
 mod actor;
 mod check;
 mod config;
+mod declared;
 mod file;
 mod listing;
 mod log_once;
@@ -29,3 +30,4 @@ mod work;
 pub use actor::FsWatcher;
 pub use check::{check, check_against};
 pub use config::{Config, Deps, Reading};
+pub use declared::declared_by;

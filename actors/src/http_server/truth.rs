@@ -44,7 +44,7 @@ impl Truth {
         }
     }
 
-    pub(super) fn report(&self) -> Arc<Report> {
+    pub(crate) fn report(&self) -> Arc<Report> {
         self.report.borrow().clone()
     }
 

@@ -13,6 +13,7 @@ use futures_util::{FutureExt, StreamExt};
 use pulsar::{
     ConnectionRetryOptions, Consumer, ConsumerOptions, Error, OperationRetryOptions, Pulsar,
     SubType, TokioExecutor, consumer::InitialPosition, consumer::message::Message,
+    proto::command_get_topics_of_namespace,
 };
 use tokio::time::timeout;
 
@@ -129,6 +130,17 @@ impl Probe {
     /// Where the topic ends; nothing, if it holds no message.
     pub(super) async fn end(&mut self) -> Result<Option<Position>, BrokerError> {
         last_message(&mut self.consumer, &self.names).await
+    }
+
+    /// Ends the subscription for good.
+    pub(super) async fn unsubscribe(mut self) -> Result<(), BrokerError> {
+        let Names {
+            address,
+            subscription,
+            ..
+        } = &self.names;
+        let end = Box::pin(self.consumer.unsubscribe());
+        step("ending the subscription", address, subscription, end).await
     }
 
     /// Sets the subscription to this place, and lets go of it. Tells how many entries are ahead.
@@ -264,7 +276,21 @@ async fn last_message(
     Ok(ids.first().and_then(track::end))
 }
 
-async fn step<T>(
+/// Whether the broker may have this topic: it does not tell everybody.
+pub(super) async fn may_exist(client: &Client, topic: &str) -> bool {
+    let named = topic.strip_prefix("persistent://").unwrap_or(topic);
+    let Some((namespace, _)) = named.rsplit_once('/') else {
+        return true;
+    };
+    let mode = command_get_topics_of_namespace::Mode::All;
+    let asked = client.get_topics_of_namespace(namespace.to_owned(), mode);
+    match timeout(ANSWER_WITHIN, Box::pin(asked)).await {
+        Ok(Ok(topics)) => topics.iter().any(|known| known == topic),
+        _ => true,
+    }
+}
+
+pub(super) async fn step<T>(
     doing: &'static str,
     address: &str,
     subscription: &str,

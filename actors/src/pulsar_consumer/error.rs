@@ -14,7 +14,7 @@ use pulsar::{
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BrokerError {
     /// It is not there, or does not answer.
-    #[error("the broker {address} cannot be reached: {why}; it is tried again")]
+    #[error("the broker {address} cannot be reached: {why}")]
     Away {
         /// Where it was looked for.
         address: String,
@@ -27,9 +27,7 @@ pub enum BrokerError {
     )]
     Certificate(String),
     /// It does not let us in.
-    #[error(
-        "the broker refuses us: {0}; look at `token_file` and at what its role may do, it is tried again"
-    )]
+    #[error("the broker refuses us: {0}; look at `token_file` and at what its role may do")]
     Denied(String),
     /// A file of ours cannot be read.
     #[error("{path} cannot be read: {why}; let this user read it")]
@@ -41,7 +39,7 @@ pub enum BrokerError {
     },
     /// Somebody else has the subscription.
     #[error(
-        "the subscription {subscription} is in use by another consumer (the broker says: {why}); is there a second daemon with this `instance`? `pulsar-admin topics stats` shows its address and name. It is taken over when it is free"
+        "the subscription {subscription} is in use by another consumer (the broker says: {why}); is there a second daemon with this `instance`? `pulsar-admin topics stats` shows its address and name"
     )]
     Taken {
         /// Which.
@@ -57,11 +55,16 @@ pub enum BrokerError {
     /// The topic is not there and the broker makes none.
     #[error("the broker does not know the topic: {0}; create it, or correct `topic`")]
     NoTopic(String),
+    /// It takes nothing more.
+    #[error(
+        "the broker takes no more messages for this topic: {0}; a subscription that nobody reads keeps its backlog: `pulsar-admin topics stats` shows which, `sozu-manager unsubscribe` ends one"
+    )]
+    Full(String),
     /// It did not answer in time.
-    #[error("the broker did not answer in time while {0}; it is tried again")]
+    #[error("the broker did not answer in time while {0}")]
     Silent(&'static str),
     /// Anything else.
-    #[error("the broker: {0}; it is tried again")]
+    #[error("the broker: {0}")]
     Other(String),
 }
 
@@ -101,6 +104,8 @@ pub(super) fn sorted(error: &Error, address: &str, subscription: &str) -> Broker
 
 fn connection(error: &Error) -> Option<&ConnectionError> {
     match error {
+        // a whole entry has the same trouble
+        Error::Producer(ProducerError::Batch(error)) => connection(error),
         Error::Connection(error)
         | Error::Consumer(ConsumerError::Connection(error))
         | Error::Producer(ProducerError::Connection(error))
@@ -120,6 +125,8 @@ fn of_server(code: ServerError, text: &str, subscription: &str) -> BrokerError {
             BrokerError::Denied(why)
         }
         ServerError::TopicNotFound => BrokerError::NoTopic(why),
+        ServerError::ProducerBlockedQuotaExceededError
+        | ServerError::ProducerBlockedQuotaExceededException => BrokerError::Full(why),
         _ => BrokerError::Other(why),
     }
 }

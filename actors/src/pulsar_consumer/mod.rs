@@ -7,7 +7,7 @@
 //! Read in this order: `actor` and `work` (sessions, one after the other), `flow` (one session's messages), `track`
 //! (places, entries, what may be acknowledged) and `decode`: plain rules. `broker` is all that speaks with the `pulsar`
 //! crate and knows its traps; `address` and `token` say where the broker is and who we are; `word` is what people
-//! are told.
+//! are told. `publisher` and `unsubscribe` are what the commands of these names do, without any actor.
 
 mod actor;
 pub mod address;
@@ -16,11 +16,16 @@ mod config;
 mod decode;
 pub mod error;
 mod flow;
+mod publisher;
 mod token;
 mod track;
+mod unsubscribe;
 mod word;
 mod work;
 
 pub use actor::PulsarConsumer;
 pub use address::Address;
 pub use config::Config;
+pub use error::BrokerError;
+pub use publisher::{Interrupted, Outgoing, Publisher};
+pub use unsubscribe::unsubscribe;

@@ -39,7 +39,7 @@ const GOOD_SESSION: Duration = Duration::from_secs(10);
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Stop {
     /// The broker's side.
-    #[error(transparent)]
+    #[error("{0}; it is tried again")]
     Broker(#[from] BrokerError),
     /// The broker ended the stream.
     #[error("the broker ended the connection; it is tried again")]

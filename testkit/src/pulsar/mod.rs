@@ -4,7 +4,9 @@
 
 mod admin;
 mod builder;
-mod producer;
+mod echo;
+mod reader;
+mod tokens;
 
 use std::{
     fs,
@@ -18,7 +20,9 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 pub use builder::Builder;
-pub use producer::{Producer, Read, read};
+pub use echo::Echo;
+pub use reader::{Read, read};
+pub use tokens::Tokens;
 
 use crate::{Error, Port, Result, process::Process, wait_for};
 
@@ -48,6 +52,11 @@ impl Pulsar {
     /// A running broker that lets everybody in.
     pub fn start() -> Result<Self> {
         Self::builder().start()
+    }
+
+    /// The pid, while it runs.
+    pub fn pid(&self) -> Option<i32> {
+        self.process.as_ref().map(Process::pid)
     }
 
     /// Its URL, without TLS.

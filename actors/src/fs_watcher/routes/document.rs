@@ -29,18 +29,26 @@ pub(super) enum Step {
 
 /// Understands a document. An empty one declares nothing: that is an operator's choice.
 pub(super) fn parse(text: &str) -> Result<BTreeMap<String, FileClusterConfig>, Fault> {
-    let fault = |error: &Error| Fault {
-        at: error.span().map(|span| Position::of(text, span.start)),
-        text: explained(error.message()),
-    };
+    parse_among(text, &[CLUSTERS])
+}
+
+/// As [`parse`], where all these may stand at the top; what is not about clusters is left alone.
+pub(super) fn parse_among(
+    text: &str,
+    known: &[&str],
+) -> Result<BTreeMap<String, FileClusterConfig>, Fault> {
+    let fault = |error: &Error| misread(text, error);
     let root = DeTable::parse(text).map_err(|error| fault(&error))?;
     let mut clusters = BTreeMap::new();
     for (key, value) in root.into_inner() {
         let at = Position::of(text, key.span().start);
         if key.get_ref() != CLUSTERS {
+            if known.contains(&key.get_ref().as_ref()) {
+                continue;
+            }
             return Err(Fault::at(
                 at,
-                unknown_at_the_top(key.get_ref(), value.get_ref()),
+                unknown_at_the_top(key.get_ref(), value.get_ref(), known),
             ));
         }
         let DeValue::Table(tables) = value.into_inner() else {
@@ -77,11 +85,22 @@ fn says_its_position(cluster: &DeValue<'_>) -> Vec<bool> {
     frontends.map_or_else(Vec::new, |array| array.iter().map(says).collect())
 }
 
-fn unknown_at_the_top(key: &str, value: &DeValue<'_>) -> String {
+/// What the reader of the language says, at its place.
+pub(super) fn misread(text: &str, error: &Error) -> Fault {
+    Fault {
+        at: error.span().map(|span| Position::of(text, span.start)),
+        text: explained(error.message()),
+    }
+}
+
+fn unknown_at_the_top(key: &str, value: &DeValue<'_>, known: &[&str]) -> String {
     let what = if value.is_table() { "table" } else { "key" };
-    let advice = match meant(key, &[CLUSTERS]) {
+    let advice = match meant(key, known) {
         Some(meant) => format!("did you mean `{meant}`?"),
-        None => "a routes file holds [clusters.ID] and nothing else".to_owned(),
+        None if known == [CLUSTERS] => {
+            "a routes file holds [clusters.ID] and nothing else".to_owned()
+        }
+        None => "Sōzu's configuration has none of that name; remove it".to_owned(),
     };
     format!("unknown {what} {}; {advice}", shown(key))
 }

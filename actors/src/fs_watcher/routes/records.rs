@@ -1,7 +1,7 @@
 //! What `sozu state save` writes: JSON records, each followed by a newline and a NUL.
 //!
-//! Its routing requests are what the file declares. Listeners belong to Sōzu's own configuration
-//! and certificates to other sources: both are skipped.
+//! Its routing requests are what the file declares. Listeners belong to Sōzu's own configuration and are skipped; so are
+//! certificates in a directory of routes, where they belong to other sources.
 
 use std::collections::HashMap;
 
@@ -14,9 +14,22 @@ use crate::{
     state_keeper::key::{Key, Object},
 };
 
+/// What becomes of the certificates in a state file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Certificates {
+    /// They are left out.
+    #[default]
+    Skipped,
+    /// They are objects like the others.
+    Taken,
+}
+
 /// The objects of a state file, in its order.
-pub(super) fn objects(text: &str) -> Result<Vec<Object>, Fault> {
-    let mut found = Found::default();
+pub(super) fn objects(text: &str, certificates: Certificates) -> Result<Vec<Object>, Fault> {
+    let mut found = Found {
+        certificates,
+        ..Found::default()
+    };
     let mut start = 0;
     let mut number = 0;
     while !text[start..].trim().is_empty() {
@@ -101,6 +114,7 @@ fn words(error: &serde_json::Error) -> String {
 
 #[derive(Default)]
 struct Found {
+    certificates: Certificates,
     objects: Vec<Object>,
     /// Where each object is, and the number of its record.
     places: HashMap<Key, (usize, usize)>,
@@ -114,8 +128,10 @@ impl Found {
             | RequestType::AddHttpsListenerWithClientAuth(_)
             | RequestType::AddTcpListener(_)
             | RequestType::AddUdpListener(_)
-            | RequestType::ActivateListener(_)
-            | RequestType::AddCertificate(_) => return Ok(()),
+            | RequestType::ActivateListener(_) => return Ok(()),
+            RequestType::AddCertificate(_) if self.certificates == Certificates::Skipped => {
+                return Ok(());
+            }
             RequestType::SetHealthCheck(set) => {
                 let key = Key::Cluster(set.cluster_id.as_str().into());
                 let cluster = self.places.get(&key).map(|(index, _)| &mut self.objects[*index]);

@@ -1,4 +1,4 @@
-//! Reading the journal beside the daemon's own work: on a connection of its own that cannot write.
+//! Reading the journal, and the host's name, beside the daemon's own work: on a connection of its own that cannot write.
 //! What a change carries (its bytes) is never read here: it may hold secrets.
 
 use std::{
@@ -6,7 +6,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use rusqlite::{Connection, OpenFlags, ToSql, types::Value};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, ToSql, types::Value};
 use serde::Serialize;
 
 use super::{StoreError, rows};
@@ -45,8 +45,10 @@ pub struct Line {
     pub admission: String,
     /// The hold that it belongs to.
     pub hold: Option<String>,
-    /// The file, the message or the operator that said so.
+    /// The file or the operator that said so.
     pub origin: Option<String>,
+    /// The message's place in its bus.
+    pub position: Option<String>,
     /// What became of it; nothing while it is open.
     pub verdict: Option<String>,
     /// Why it was refused.
@@ -60,11 +62,7 @@ pub struct Line {
 /// # Errors
 /// If there is no database, or it cannot be read.
 pub fn read(directory: &Path, filter: &Filter) -> Result<Vec<Line>, StoreError> {
-    let connection = Connection::open_with_flags(
-        directory.join("state.db"),
-        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
-    )?;
-    connection.busy_timeout(Duration::from_secs(5))?;
+    let connection = open(directory)?;
     let mut conditions = vec!["1".to_owned()];
     let mut values: Vec<Box<dyn ToSql>> = Vec::new();
     let mut add = |condition: &str, value: Box<dyn ToSql>| {
@@ -85,7 +83,7 @@ pub fn read(directory: &Path, filter: &Filter) -> Result<Vec<Line>, StoreError> 
     }
     let mut statement = connection.prepare(&format!(
         "SELECT seq, at, source, change, kind, key, admission, hold, origin, verdict, reason,
-         verdict_at FROM journal WHERE {} ORDER BY seq DESC LIMIT {}",
+         verdict_at, position FROM journal WHERE {} ORDER BY seq DESC LIMIT {}",
         conditions.join(" AND "),
         filter.limit
     ))?;
@@ -105,11 +103,31 @@ pub fn read(directory: &Path, filter: &Filter) -> Result<Vec<Line>, StoreError> 
             verdict: row.get(9)?,
             reason: row.get(10)?,
             verdict_at: verdict_at.map(rfc3339),
+            position: row.get(12)?,
         })
     })?;
     let mut lines = lines.collect::<Result<Vec<Line>, _>>()?;
     lines.reverse();
     Ok(lines)
+}
+
+/// What this host calls itself, by the database in `directory`; nothing, if it was never told. Blocks.
+///
+/// # Errors
+/// As [`read`].
+pub fn kept_instance(directory: &Path) -> Result<Option<String>, StoreError> {
+    let sql = "SELECT value FROM meta WHERE name = 'instance'";
+    let kept = open(directory)?.query_row(sql, [], |row| row.get(0));
+    Ok(kept.optional()?)
+}
+
+fn open(directory: &Path) -> Result<Connection, StoreError> {
+    let connection = Connection::open_with_flags(
+        directory.join("state.db"),
+        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+    )?;
+    connection.busy_timeout(Duration::from_secs(5))?;
+    Ok(connection)
 }
 
 /// The writer of times panics on what it cannot write: what lies beyond the year 9999.

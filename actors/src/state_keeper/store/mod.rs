@@ -30,7 +30,7 @@ use self::directory::Turn;
 pub use self::{
     directory::StateDirectory,
     error::StoreError,
-    journal::{Filter, Line, read as read_journal},
+    journal::{Filter, Line, kept_instance, read as read_journal},
     writer::Writer,
 };
 use super::{
