@@ -20,6 +20,7 @@ use tokio::time::timeout;
 use super::{
     address::Address,
     error::{BrokerError, sorted},
+    look,
     token::TokenFile,
     track,
 };
@@ -81,7 +82,11 @@ async fn connect_with(address: &Address, retries: u32) -> Result<Client, BrokerE
         builder = builder.with_certificate_chain(readable(path).await?);
     }
     let shown = address.shown();
-    step("connecting", &shown, "", Box::pin(builder.build())).await
+    match step("connecting", &shown, "", Box::pin(builder.build())).await {
+        Ok(client) => Ok(client),
+        // What it says is not always why.
+        Err(error) => Err(look::reason(address).await.unwrap_or(error)),
+    }
 }
 
 /// What is in a file of ours.

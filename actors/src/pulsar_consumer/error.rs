@@ -114,7 +114,7 @@ fn connection(error: &Error) -> Option<&ConnectionError> {
     }
 }
 
-fn of_server(code: ServerError, text: &str, subscription: &str) -> BrokerError {
+pub(super) fn of_server(code: ServerError, text: &str, subscription: &str) -> BrokerError {
     let why = format!("{text} ({})", code.as_str_name());
     match code {
         ServerError::ConsumerBusy => BrokerError::Taken {

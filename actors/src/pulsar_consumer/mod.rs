@@ -6,7 +6,7 @@
 //!
 //! Read in this order: `actor` and `work` (sessions, one after the other), `flow` (one session's messages), `track`
 //! (places, entries, what may be acknowledged) and `decode`: plain rules. `broker` is all that speaks with the `pulsar`
-//! crate and knows its traps; `address` and `token` say where the broker is and who we are; `word` is what people
+//! crate and knows its traps, but for `look`, which finds out why a connection fails; `address` and `token` say where the broker is and who we are; `word` is what people
 //! are told. `publisher` and `unsubscribe` are what the commands of these names do, without any actor.
 
 mod actor;
@@ -16,6 +16,7 @@ mod config;
 mod decode;
 pub mod error;
 mod flow;
+mod look;
 mod publisher;
 mod token;
 mod track;
