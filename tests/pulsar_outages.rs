@@ -5,6 +5,8 @@
 
 #[path = "support/pulsar.rs"]
 mod pulsar;
+#[path = "pulsar/secrets.rs"]
+mod secrets;
 mod support;
 
 use std::{
