@@ -34,10 +34,10 @@ pub(super) fn check(
 
 /// A cluster of which only the id is known.
 pub(super) fn bare_cluster(id: &str) -> Object {
-    Object::Cluster(Cluster {
+    Object::Cluster(Box::new(Cluster {
         cluster_id: id.to_owned(),
         ..Cluster::default()
-    })
+    }))
 }
 
 /// Sōzu's reason in words that name the object; `StateError`'s own hide every name.

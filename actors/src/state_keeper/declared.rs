@@ -227,6 +227,12 @@ impl Declared {
         }
     }
 
+    /// The key itself, if somebody says something of it, and what is wanted there.
+    pub fn known(&self, key: &Key) -> Option<(&Key, Wanted)> {
+        let (key, _) = self.keys.get_key_value(key)?;
+        Some((key, self.wanted(key)))
+    }
+
     /// What is wanted of `key`.
     pub fn wanted(&self, key: &Key) -> Wanted {
         let says = self.all(key);

@@ -72,11 +72,11 @@ fn health_check(
 }
 
 fn replaced(replace: &ReplaceCertificate) -> Result<Vec<Touch>, KeyError> {
-    let new = Object::Certificate(sozu_command_lib::proto::command::AddCertificate {
+    let new = Object::Certificate(Box::new(sozu_command_lib::proto::command::AddCertificate {
         address: replace.address,
         certificate: replace.new_certificate.clone(),
         expired_at: replace.new_expired_at,
-    })
+    }))
     .canonical();
     let new_key = new.key()?;
     let old_key = Key::certificate(replace.address.into(), &replace.old_fingerprint);

@@ -16,40 +16,40 @@ pub(crate) const HTTP: SocketAddr =
 pub(crate) const TCP: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9000);
 
 pub(crate) fn cluster(id: &str) -> Object {
-    Object::Cluster(Cluster {
+    Object::Cluster(Box::new(Cluster {
         cluster_id: id.to_owned(),
         ..Cluster::default()
-    })
+    }))
 }
 
 pub(crate) fn backend(cluster: &str, id: &str, port: u16) -> Object {
-    Object::Backend(AddBackend {
+    Object::Backend(Box::new(AddBackend {
         cluster_id: cluster.to_owned(),
         backend_id: id.to_owned(),
         address: SocketAddr::from((Ipv4Addr::LOCALHOST, port)).into(),
         ..AddBackend::default()
-    })
+    }))
 }
 
 pub(crate) fn http(cluster: &str, hostname: &str) -> Object {
-    Object::HttpFrontend(RequestHttpFrontend {
+    Object::HttpFrontend(Box::new(RequestHttpFrontend {
         cluster_id: Some(cluster.to_owned()),
         address: HTTP.into(),
         hostname: hostname.to_owned(),
         path: PathRule::prefix("/"),
         position: RulePosition::Tree.into(),
         ..RequestHttpFrontend::default()
-    })
+    }))
 }
 
 pub(crate) fn tcp(cluster: &str, sni: &str) -> Object {
-    Object::TcpFrontend(RequestTcpFrontend {
+    Object::TcpFrontend(Box::new(RequestTcpFrontend {
         cluster_id: cluster.to_owned(),
         address: TCP.into(),
         sni: Some(sni.to_owned()),
         alpn: vec!["http/1.1".to_owned(), "h2".to_owned()],
         ..RequestTcpFrontend::default()
-    })
+    }))
 }
 
 pub(crate) fn keyed(objects: &[Object]) -> Arc<Vec<Keyed>> {

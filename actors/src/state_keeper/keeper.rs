@@ -112,6 +112,17 @@ pub(super) struct Doubts {
     pub spurned: HashMap<Key, (Arc<Object>, String)>,
 }
 
+impl Doubts {
+    /// The room that a flood took, and that nothing is in now.
+    pub fn give_back(&mut self) {
+        self.unproven.shrink_to_fit();
+        self.vouched.shrink_to_fit();
+        self.ever.shrink_to_fit();
+        self.added.shrink_to_fit();
+        self.spurned.shrink_to_fit();
+    }
+}
+
 /// The keeper.
 pub struct Keeper {
     pub(super) settings: Settings,

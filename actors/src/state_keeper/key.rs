@@ -165,23 +165,23 @@ impl fmt::Display for Key {
     }
 }
 
-/// What stands under a key.
+/// What stands under a key. Boxed, since a cluster takes three times what a backend does, and there are many of both.
 #[derive(Clone, PartialEq)]
 pub enum Object {
     /// A TLS certificate. Its private key may be empty: then it has to come from its file again.
-    Certificate(AddCertificate),
+    Certificate(Box<AddCertificate>),
     /// A cluster, with its health check.
-    Cluster(Cluster),
+    Cluster(Box<Cluster>),
     /// A backend.
-    Backend(AddBackend),
+    Backend(Box<AddBackend>),
     /// A route of an HTTP listener.
-    HttpFrontend(RequestHttpFrontend),
+    HttpFrontend(Box<RequestHttpFrontend>),
     /// A route of an HTTPS listener.
-    HttpsFrontend(RequestHttpFrontend),
+    HttpsFrontend(Box<RequestHttpFrontend>),
     /// A route of a TCP listener.
-    TcpFrontend(RequestTcpFrontend),
+    TcpFrontend(Box<RequestTcpFrontend>),
     /// The route of a UDP listener.
-    UdpFrontend(RequestUdpFrontend),
+    UdpFrontend(Box<RequestUdpFrontend>),
 }
 
 /// Objects hold secrets (keys, header values, hashes): only the kind and the key are shown.
@@ -240,23 +240,23 @@ impl Object {
     /// The object that a request of Sōzu adds, or nothing if it is not one that adds an object.
     pub fn added_by(request: &RequestType) -> Option<Object> {
         Some(match request {
-            RequestType::AddCertificate(add) => Object::Certificate(add.clone()),
-            RequestType::AddCluster(cluster) => Object::Cluster(cluster.clone()),
+            RequestType::AddCertificate(add) => Object::Certificate(Box::new(add.clone())),
+            RequestType::AddCluster(cluster) => Object::Cluster(Box::new(cluster.clone())),
             RequestType::AddBackend(backend) | RequestType::AddUnixBackend(backend) => {
-                Object::Backend(backend.clone())
+                Object::Backend(Box::new(backend.clone()))
             }
             RequestType::AddHttpFrontend(front)
             | RequestType::AddHttpFrontendWithHeaderPredicates(front)
             | RequestType::AddHttpFrontendWithSilentClose(front) => {
-                Object::HttpFrontend(front.clone())
+                Object::HttpFrontend(Box::new(front.clone()))
             }
             RequestType::AddHttpsFrontend(front)
             | RequestType::AddHttpsFrontendWithHeaderPredicates(front)
             | RequestType::AddHttpsFrontendWithSilentClose(front) => {
-                Object::HttpsFrontend(front.clone())
+                Object::HttpsFrontend(Box::new(front.clone()))
             }
-            RequestType::AddTcpFrontend(front) => Object::TcpFrontend(front.clone()),
-            RequestType::AddUdpFrontend(front) => Object::UdpFrontend(front.clone()),
+            RequestType::AddTcpFrontend(front) => Object::TcpFrontend(Box::new(front.clone())),
+            RequestType::AddUdpFrontend(front) => Object::UdpFrontend(Box::new(front.clone())),
             _ => return None,
         })
     }
@@ -293,13 +293,13 @@ impl Object {
     /// The request that adds the object, in the verb that carries all of it.
     pub fn add(&self) -> Request {
         match self {
-            Object::Certificate(add) => RequestType::AddCertificate(add.clone()),
-            Object::Cluster(cluster) => RequestType::AddCluster(cluster.clone()),
-            Object::Backend(backend) => RequestType::add_backend(backend.clone()),
-            Object::HttpFrontend(front) => RequestType::add_http_frontend(front.clone()),
-            Object::HttpsFrontend(front) => RequestType::add_https_frontend(front.clone()),
-            Object::TcpFrontend(front) => RequestType::AddTcpFrontend(front.clone()),
-            Object::UdpFrontend(front) => RequestType::AddUdpFrontend(front.clone()),
+            Object::Certificate(add) => RequestType::AddCertificate(add.as_ref().clone()),
+            Object::Cluster(cluster) => RequestType::AddCluster(cluster.as_ref().clone()),
+            Object::Backend(backend) => RequestType::add_backend(backend.as_ref().clone()),
+            Object::HttpFrontend(front) => RequestType::add_http_frontend(front.as_ref().clone()),
+            Object::HttpsFrontend(front) => RequestType::add_https_frontend(front.as_ref().clone()),
+            Object::TcpFrontend(front) => RequestType::AddTcpFrontend(front.as_ref().clone()),
+            Object::UdpFrontend(front) => RequestType::AddUdpFrontend(front.as_ref().clone()),
         }
         .into()
     }
@@ -321,10 +321,14 @@ impl Object {
                 backend_id: backend.backend_id.clone(),
                 address: backend.address,
             }),
-            Object::HttpFrontend(front) => RequestType::remove_http_frontend(front.clone()),
-            Object::HttpsFrontend(front) => RequestType::remove_https_frontend(front.clone()),
-            Object::TcpFrontend(front) => RequestType::RemoveTcpFrontend(front.clone()),
-            Object::UdpFrontend(front) => RequestType::RemoveUdpFrontend(front.clone()),
+            Object::HttpFrontend(front) => {
+                RequestType::remove_http_frontend(front.as_ref().clone())
+            }
+            Object::HttpsFrontend(front) => {
+                RequestType::remove_https_frontend(front.as_ref().clone())
+            }
+            Object::TcpFrontend(front) => RequestType::RemoveTcpFrontend(front.as_ref().clone()),
+            Object::UdpFrontend(front) => RequestType::RemoveUdpFrontend(front.as_ref().clone()),
         }
         .into())
     }

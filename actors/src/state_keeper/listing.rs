@@ -287,7 +287,7 @@ mod tests {
         let certificate = |names: &[&str]| {
             let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
             let issued = rcgen::generate_simple_self_signed(names.clone()).unwrap();
-            Object::Certificate(AddCertificate {
+            Object::Certificate(Box::new(AddCertificate {
                 address: SocketAddress::new_v4(0, 0, 0, 0, 443),
                 certificate: CertificateAndKey {
                     certificate: issued.cert.pem(),
@@ -296,7 +296,7 @@ mod tests {
                     ..CertificateAndKey::default()
                 },
                 expired_at: None,
-            })
+            }))
         };
         let old = [
             certificate(&["a"]),

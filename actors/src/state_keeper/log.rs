@@ -178,8 +178,8 @@ pub struct Tail {
     folds: u64,
     /// The last fold that turned what is wanted of a key.
     last_turn: HashMap<Key, u64>,
-    /// How many wait for their cluster.
-    parked: usize,
+    /// How many wait for each cluster.
+    parked: HashMap<Arc<str>, usize>,
     /// While some do, the last fold of a source that had something to say of a key, though it changed
     /// nothing: what waits ends with it.
     last_word: HashMap<(SourceName, Key), u64>,
@@ -198,13 +198,21 @@ impl Tail {
 
     /// The entries that wait for their cluster, eldest first.
     pub fn parked(&self) -> impl Iterator<Item = &Folded> {
-        let looked_at = if self.parked == 0 {
+        let looked_at = if self.parked.is_empty() {
             0
         } else {
             self.entries.len()
         };
         let entries = self.entries.iter().take(looked_at);
         entries.filter(|folded| folded.is_parked())
+    }
+
+    /// The room that a flood took, and that nothing is in now.
+    pub fn give_back(&mut self) {
+        self.entries.shrink_to_fit();
+        self.last_turn.shrink_to_fit();
+        self.last_word.shrink_to_fit();
+        self.revived.shrink_to_fit();
     }
 
     /// How many entries there are.
@@ -282,10 +290,10 @@ impl Tail {
 
     /// What was refused overtakes nothing, and what waits only waits.
     fn remember(&mut self, folded: &Folded) {
-        match folded.provisional {
+        match &folded.provisional {
             Provisional::Final(Verdict::Refused(_)) => return,
-            Provisional::Parked { .. } => {
-                self.parked += 1;
+            Provisional::Parked { cluster } => {
+                *self.parked.entry(cluster.clone()).or_default() += 1;
                 return;
             }
             Provisional::Sends { .. } => {
@@ -295,7 +303,7 @@ impl Tail {
             }
             Provisional::Final(_) => {}
         }
-        if self.parked > 0 {
+        if !self.parked.is_empty() {
             for key in &folded.keys {
                 let place = (folded.entry.source.clone(), key.clone());
                 self.last_word.insert(place, folded.nth);
@@ -335,6 +343,9 @@ impl Tail {
 
     /// Takes out what waits for the cluster, unless that has ended.
     fn unpark(&mut self, cluster: &str) -> Vec<Arc<Entry>> {
+        if !self.parked.contains_key(cluster) {
+            return Vec::new();
+        }
         let waits = |folded: &Folded| {
             matches!(&folded.provisional, Provisional::Parked { cluster: of } if **of == *cluster)
                 && self.is_waiting(folded)
@@ -389,7 +400,7 @@ impl Tail {
         let again: Vec<Folded> = self.entries.drain(first..).collect();
         self.last_turn.clear();
         self.last_word.clear();
-        self.parked = 0;
+        self.parked.clear();
         let before = std::mem::take(&mut self.entries);
         for folded in &before {
             self.remember(folded);
@@ -514,14 +525,21 @@ impl Tail {
     fn taken(&mut self, taken: Vec<Folded>) -> Vec<Folded> {
         for folded in &taken {
             self.refused.remove(&folded.entry.seq);
-            self.parked -= usize::from(folded.is_parked());
+            if let Provisional::Parked { cluster } = &folded.provisional
+                && let Some(waiting) = self.parked.get_mut(cluster)
+            {
+                *waiting -= 1;
+                if *waiting == 0 {
+                    self.parked.remove(cluster);
+                }
+            }
             for key in &folded.keys {
                 if self.last_turn.get(key) == Some(&folded.nth) {
                     self.last_turn.remove(key);
                 }
             }
         }
-        if self.parked == 0 {
+        if self.parked.is_empty() {
             self.last_word.clear();
         }
         taken

@@ -32,7 +32,7 @@ const RENEWED: &str = include_str!("../fs_watcher/testdata/renewed.pem");
 const PRIVATE_KEY: &str = include_str!("../fs_watcher/testdata/key.pem");
 
 fn certificate(port: u16, leaf: &str, names: &str) -> Object {
-    Object::Certificate(AddCertificate {
+    Object::Certificate(Box::new(AddCertificate {
         address: std::net::SocketAddr::from(([127, 0, 0, 1], port)).into(),
         certificate: CertificateAndKey {
             certificate: leaf.to_owned(),
@@ -41,7 +41,7 @@ fn certificate(port: u16, leaf: &str, names: &str) -> Object {
             ..CertificateAndKey::default()
         },
         expired_at: None,
-    })
+    }))
 }
 
 /// A route that denies: it names no cluster.
@@ -54,11 +54,11 @@ fn deny(hostname: &str) -> Object {
 }
 
 fn udp(cluster: &str) -> Object {
-    Object::UdpFrontend(RequestUdpFrontend {
+    Object::UdpFrontend(Box::new(RequestUdpFrontend {
         cluster_id: cluster.to_owned(),
         address: HTTP.into(),
         ..RequestUdpFrontend::default()
-    })
+    }))
 }
 
 fn https(cluster: &str, hostname: &str) -> Object {
@@ -73,11 +73,11 @@ fn objects() -> Vec<Object> {
     let mut objects = Vec::new();
     for id in ["a", "b"] {
         objects.push(cluster(id));
-        objects.push(Object::Cluster(Cluster {
+        objects.push(Object::Cluster(Box::new(Cluster {
             cluster_id: id.to_owned(),
             sticky_session: true,
             ..Cluster::default()
-        }));
+        })));
         // One id at two addresses, as a rolling redeploy makes it.
         objects.push(backend(id, "same", 1));
         objects.push(backend(id, "same", 2));
@@ -240,7 +240,7 @@ fn demanding_objects() -> Vec<Object> {
                 ..Cluster::default()
             };
             change(&mut cluster);
-            Object::Cluster(cluster)
+            Object::Cluster(Box::new(cluster))
         };
         objects.push(by(|cluster| {
             cluster.affinity_header = Some("x-user".to_owned());

@@ -1,6 +1,10 @@
 //! Reading back: the fence, and what a read means.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use sozu_socket::{ExchangeError, Life};
 
@@ -9,7 +13,7 @@ use super::{
     events::{Effect, Now},
     held::{Held, ReadState},
     keeper::{Doing, Doubts, Keeper},
-    key::Key,
+    key::{Key, Object},
     plan::{self, Need},
 };
 use crate::messages::SourceName;
@@ -125,19 +129,35 @@ impl Keeper {
         self.refuse_unanswered();
         if self.dirty.is_empty() {
             self.last_proof = Some(now.wall);
+            self.give_back();
         }
     }
 
+    /// The room that a flood took, and that nothing is in now.
+    fn give_back(&mut self) {
+        self.tail.give_back();
+        self.dirty.shrink_to_fit();
+        self.in_flight.shrink_to_fit();
+        self.queue.shrink_to_fit();
+        self.renewals.shrink_to_fit();
+        self.foreign.shrink_to_fit();
+        self.doubts.give_back();
+    }
+
     /// Takes what was read for what is held, and tells foreign objects apart. What is as wanted
-    /// shares its object with the wish.
-    fn believe(&mut self, mut held: std::collections::HashMap<Key, Arc<super::key::Object>>) {
-        for (key, held) in &mut held {
-            if let Wanted::Object(wanted, _) = self.desired.declared().wanted(key)
-                && wanted.same(held)
-            {
-                *held = wanted;
-            }
-        }
+    /// shares its key and its object with the wish.
+    fn believe(&mut self, held: HashMap<Key, Arc<Object>>) {
+        let declared = self.desired.declared();
+        let shared = held
+            .into_iter()
+            .map(|(key, held)| match declared.known(&key) {
+                Some((key, Wanted::Object(wanted, _))) if wanted.same(&held) => {
+                    (key.clone(), wanted)
+                }
+                Some((key, _)) => (key.clone(), held),
+                None => (key, held),
+            });
+        let held = shared.collect();
         let before = self.belief.replace(held);
         let declared = self.desired.declared();
         let mut keys: Vec<Key> = before

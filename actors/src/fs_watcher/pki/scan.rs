@@ -611,7 +611,9 @@ impl Good {
             return before;
         }
         let facts = Arc::new(pair.facts);
-        let objects = Keyed::new(Object::Certificate(add)).into_iter().collect();
+        let objects = Keyed::new(Object::Certificate(Box::new(add)))
+            .into_iter()
+            .collect();
         Self {
             facts,
             // Made for nobody yet.

@@ -209,7 +209,7 @@ fn place(
     for request in requests {
         let object = match request.request_type {
             // The verb of a backend on a UNIX socket.
-            Some(RequestType::AddUnixBackend(backend)) => Some(Object::Backend(backend)),
+            Some(RequestType::AddUnixBackend(backend)) => Some(Object::Backend(Box::new(backend))),
             Some(request) => Object::added_by(&request),
             None => None,
         };
@@ -244,7 +244,7 @@ fn place(
 
 /// A certificate whose leaf can be read.
 fn certificate_object(add: AddCertificate, way: &[Step]) -> Result<Object, Misfit> {
-    let object = Object::Certificate(add);
+    let object = Object::Certificate(Box::new(add));
     match object.key() {
         Ok(_) => Ok(object),
         Err(error) => Err(Misfit::new(way.to_vec(), error.to_string())),

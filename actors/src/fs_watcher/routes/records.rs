@@ -144,7 +144,7 @@ impl Found {
                 cluster.health_check = Some(set.config);
                 return Ok(());
             }
-            RequestType::AddUnixBackend(backend) => Object::Backend(backend),
+            RequestType::AddUnixBackend(backend) => Object::Backend(Box::new(backend)),
             other => Object::added_by(&other).ok_or_else(|| {
                 format!(
                     "{} declares nothing; only clusters, frontends and backends are taken from a state file: remove it",

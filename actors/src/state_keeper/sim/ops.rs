@@ -148,11 +148,11 @@ fn marked(mark: &str) -> Object {
 }
 
 fn refused_cluster() -> Object {
-    Object::Cluster(sozu_command_lib::proto::command::Cluster {
+    Object::Cluster(Box::new(sozu_command_lib::proto::command::Cluster {
         cluster_id: "a".to_owned(),
         www_authenticate: Some("workers".to_owned()),
         ..Default::default()
-    })
+    }))
 }
 
 fn refused_backend() -> Object {

@@ -87,7 +87,7 @@ fn path(value: Value) -> Option<Arc<PathBuf>> {
 fn stored(request: &Request, has_file: bool) -> Vec<u8> {
     match &request.request_type {
         Some(RequestType::AddCertificate(add)) if has_file => {
-            let certificate = Object::Certificate(add.clone());
+            let certificate = Object::Certificate(Box::new(add.clone()));
             certificate.without_private_key().add().encode_to_vec()
         }
         _ => request.encode_to_vec(),
