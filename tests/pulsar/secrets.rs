@@ -163,7 +163,7 @@ fn a_certificate_and_tokens_that_change_cost_nothing() {
         "a connection, or the first token's end",
         LONG,
         || match consumer(&stage.daemon)? {
-            (state, _, _) if state == "running" => Ok(()),
+            (now, _, _) if now == "running" => Ok(()),
             _ if SystemTime::now() >= first_ends => Ok(()),
             other => Err(format!("{other:?}")),
         },

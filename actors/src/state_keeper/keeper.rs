@@ -114,7 +114,7 @@ pub(super) struct Doubts {
 
 impl Doubts {
     /// The room that a flood took, and that nothing is in now.
-    pub fn give_back(&mut self) {
+    pub(super) fn give_back(&mut self) {
         self.unproven.shrink_to_fit();
         self.vouched.shrink_to_fit();
         self.ever.shrink_to_fit();
