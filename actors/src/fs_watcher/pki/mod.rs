@@ -2,13 +2,16 @@
 //!
 //! `layout` tells from the names in a folder which files are pairs; `beneath` opens them, and
 //! nothing outside; `pem` and `pair` take one whole or not at all; `overlap` decides which of two
-//! certificates serves a name; `scan` looks at the directory and reads what has changed. `served`
-//! finds out what is really served, by asking Sōzu and by shaking hands (`handshake`); `board` holds
-//! what is known of each certificate.
+//! certificates serves a name. `scan` looks at the directory: `folders` lists what has changed, `entry`
+//! is one pair as it was last read, `whole` is what all of them say together, and `told` what is worth
+//! knowing besides. `served` finds out what is really served, by asking Sōzu and by shaking hands
+//! (`handshake`); `board` holds what is known of each certificate.
 
 mod beneath;
 mod board;
 mod check;
+mod entry;
+mod folders;
 #[cfg(any(fuzzing, test))]
 #[doc(hidden)]
 pub mod fuzzing;
@@ -23,6 +26,8 @@ mod scan;
 mod served;
 #[cfg(test)]
 mod tests;
+mod told;
+mod whole;
 
 use std::{net::SocketAddr, path::PathBuf};
 
@@ -30,8 +35,9 @@ pub use board::{Board, Row, Rows, State};
 pub use check::{Found, check};
 pub use layout::Layout;
 pub use names::is_dns_name;
-pub(super) use scan::{Scanner, Told};
+pub(super) use scan::Scanner;
 pub(super) use served::Looker;
+pub(super) use told::Told;
 
 /// How a directory of certificates is read.
 #[derive(Clone, Debug, PartialEq, Eq)]

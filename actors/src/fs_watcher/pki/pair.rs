@@ -11,6 +11,7 @@ use rustls::{
 use sha2::{Digest, Sha256};
 use sozu_command_lib::proto::command::CertificateAndKey;
 use x509_parser::{certificate::X509Certificate, prelude::FromDer};
+use zeroize::Zeroizing;
 
 use super::{
     names,
@@ -129,7 +130,7 @@ pub(super) fn read(
         parse(der).ok_or(PairError::NotX509(index + 1))?;
     }
     let ders: Vec<_> = certificates.iter().map(|(_, der)| der.clone()).collect();
-    matching(&ders, key)?;
+    matching(&ders, &key)?;
     let facts = facts(&certificates[0].1, allow)?;
     let mut texts = certificates.into_iter().map(|(text, _)| text);
     let material = CertificateAndKey {
@@ -142,7 +143,7 @@ pub(super) fn read(
     Ok(Pair { facts, material })
 }
 
-type Key = (zeroize::Zeroizing<String>, PrivateKeyDer<'static>);
+type Key = (Zeroizing<String>, Zeroizing<PrivateKeyDer<'static>>);
 
 fn private_key(files: &Files<'_>, chain: &mut Blocks) -> Result<Key, PairError> {
     let (found, keys, file) = match &files.key {
@@ -177,11 +178,12 @@ fn provider() -> Arc<CryptoProvider> {
 /// Whether the key is the first certificate's. What cannot be told counts as no.
 fn matching(
     chain: &[CertificateDer<'static>],
-    key: PrivateKeyDer<'static>,
+    key: &PrivateKeyDer<'static>,
 ) -> Result<(), PairError> {
+    // It zeroes the copy.
     let key = provider()
         .key_provider
-        .load_private_key(key)
+        .load_private_key(key.clone_key())
         .map_err(|_| PairError::UnusableKey)?;
     let is_of = |certificate: &CertificateDer<'static>| {
         CertifiedKey::new(vec![certificate.clone()], key.clone()).keys_match()

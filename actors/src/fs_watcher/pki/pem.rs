@@ -18,7 +18,7 @@ pub(super) struct Blocks {
     /// The certificates in their order.
     pub(super) certificates: Vec<(String, CertificateDer<'static>)>,
     /// The first private key.
-    pub(super) key: Option<(Zeroizing<String>, PrivateKeyDer<'static>)>,
+    pub(super) key: Option<(Zeroizing<String>, Zeroizing<PrivateKeyDer<'static>>)>,
     /// How many private keys there are.
     pub(super) keys: usize,
 }
@@ -85,6 +85,7 @@ fn take(blocks: &mut Blocks, label: &str, block: &str) -> Result<(), Option<PemE
                 return Err(Some(PemError::Encrypted));
             }
             let der = PrivateKeyDer::from_pem_slice(block.as_bytes()).map_err(|_| None)?;
+            let der = Zeroizing::new(der);
             blocks.keys += 1;
             if blocks.key.is_none() {
                 blocks.key = Some((Zeroizing::new(block.to_owned()), der));

@@ -27,7 +27,7 @@ use super::{
     board::{Board, Row, State},
     handshake,
     pair::{self, Facts},
-    scan::{Certificate, Told},
+    told::{Certificate, Told},
 };
 use crate::{
     messages::{Exchange, SourceName},
