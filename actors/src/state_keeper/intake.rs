@@ -160,7 +160,8 @@ impl Keeper {
             .devices
             .get(source)
             .is_some_and(|known| *known != listing.device);
-        let missing = changes.gone.len() + changes.replaced.len();
+        // What was replaced is not missing: nothing of it is in an empty mount point.
+        let missing = changes.gone.len();
         if moved && missing > 0 {
             self.unspoken.remove(source);
             effects.push(Effect::Reply(
