@@ -37,8 +37,10 @@ use crate::{
 
 /// At most one look within this time.
 const PACE: Duration = Duration::from_millis(50);
-/// A certificate that is as it should be is looked at so often.
+/// A certificate that is as it should be is looked at so often, and more rarely where there are so many
+/// that looks would be closer together than `SLOW_PACE`.
 const SLOWLY: Duration = Duration::from_mins(10);
+const SLOW_PACE: Duration = Duration::from_millis(250);
 /// One that is not: first after this time, then after twice that, and so on up to `LONGEST`.
 const FIRST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_mins(1);
@@ -62,6 +64,18 @@ pub(in crate::fs_watcher) struct Looker {
 struct Plan {
     due: BTreeSet<(Instant, usize)>,
     delays: Vec<Duration>,
+    /// The last look of the slow round.
+    slow_until: Option<Instant>,
+}
+
+impl Plan {
+    /// When one that is as it should be is looked at again.
+    fn slowly(&mut self, now: Instant) -> Instant {
+        let after_the_last = self.slow_until.map_or(now, |last| last + SLOW_PACE);
+        let at = after_the_last.max(now + SLOWLY);
+        self.slow_until = Some(at);
+        at
+    }
 }
 
 /// What is shown for a name on one listener.
@@ -113,7 +127,10 @@ impl Looker {
         let now = Instant::now();
         let first = due.values().min().map_or(now, |first| (*first).min(now));
         let at_once = first.checked_sub(PACE).unwrap_or(now);
-        let mut next = Plan::default();
+        let mut next = Plan {
+            slow_until: plan.slow_until,
+            ..Plan::default()
+        };
         self.board.write(&self.source, |rows| {
             let old = std::mem::take(&mut rows.rows);
             rows.unusable = told.unusable;
@@ -170,7 +187,7 @@ impl Looker {
             .as_ref()
             .is_some_and(|(state, ..)| *state == State::Served);
         let (at, next) = if good {
-            (Instant::now() + SLOWLY, FIRST)
+            (plan.slowly(Instant::now()), FIRST)
         } else {
             (Instant::now() + delay, (delay * 2).min(LONGEST))
         };
@@ -367,6 +384,18 @@ mod tests {
         ] {
             assert_eq!(judge(&ours, "a.example", &shown), expected, "{shown:?}");
         }
+    }
+
+    #[test]
+    fn a_thousand_times_more_certificates_are_not_looked_at_a_thousand_times_as_often() {
+        let mut plan = Plan::default();
+        let now = Instant::now();
+        let looks: Vec<Instant> = (0..10_000).map(|_| plan.slowly(now)).collect();
+        assert_eq!(looks[0], now + SLOWLY);
+        assert!(looks.windows(2).all(|two| two[1] == two[0] + SLOW_PACE));
+        // The next round begins where this one ends.
+        assert_eq!(plan.slowly(looks[0]), looks[9_999] + SLOW_PACE);
+        assert_eq!(plan.slowly(looks[9_999]), looks[9_999] + SLOWLY);
     }
 
     #[test]
