@@ -17,8 +17,6 @@ use rustls::{
 
 /// Within this a listener on this host answers.
 const WITHIN: Duration = Duration::from_secs(5);
-/// A PROXY protocol header, version 2, that speaks of no other connection (LOCAL).
-const LOCAL: &[u8] = b"\r\n\r\n\0\r\nQUIT\n\x20\x00\x00\x00";
 
 /// The leaf that is shown; nothing, if the listener ends the handshake. Blocks.
 ///
@@ -34,7 +32,7 @@ pub(super) fn leaf(
     tcp.set_read_timeout(Some(WITHIN))?;
     tcp.set_write_timeout(Some(WITHIN))?;
     if expects_proxy {
-        tcp.write_all(LOCAL)?;
+        tcp.write_all(&proxy_header(tcp.local_addr()?, tcp.peer_addr()?))?;
     }
     let mut tls = ClientConnection::new(config()?, name).map_err(io::Error::other)?;
     while tls.is_handshaking() {
@@ -47,6 +45,31 @@ pub(super) fn leaf(
     }
     let shown = tls.peer_certificates().and_then(|all| all.first());
     Ok(shown.map(|leaf| leaf.clone().into_owned()))
+}
+
+/// A PROXY protocol header, version 2, for a connection of our own. (One that speaks of no connection,
+/// LOCAL, would be shorter, but Sōzu 2.3.3 closes an HTTPS connection for it: https.rs, `upgrade_expect`.)
+fn proxy_header(from: SocketAddr, to: SocketAddr) -> Vec<u8> {
+    const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
+    const VERSION_2_PROXY: u8 = 0x21;
+    const TCP_OVER_IPV4: u8 = 0x11;
+    const TCP_OVER_IPV6: u8 = 0x21;
+    let (family, addresses) = match (from.ip(), to.ip()) {
+        (IpAddr::V4(from), IpAddr::V4(to)) => {
+            (TCP_OVER_IPV4, [from.octets(), to.octets()].concat())
+        }
+        (from, to) => {
+            let octets = |ip| match ip {
+                IpAddr::V4(ip) => Ipv4Addr::to_ipv6_mapped(&ip).octets(),
+                IpAddr::V6(ip) => ip.octets(),
+            };
+            (TCP_OVER_IPV6, [octets(from), octets(to)].concat())
+        }
+    };
+    let ports = [from.port().to_be_bytes(), to.port().to_be_bytes()].concat();
+    let length = u16::try_from(addresses.len() + ports.len()).unwrap_or_default();
+    let start = [VERSION_2_PROXY, family];
+    [SIGNATURE, &start, &length.to_be_bytes(), &addresses, &ports].concat()
 }
 
 fn is_timeout(error: &io::Error) -> bool {
@@ -115,5 +138,24 @@ impl ServerCertVerifier for Looking {
         ring::default_provider()
             .signature_verification_algorithms
             .supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_header_is_as_the_proxy_protocol_has_it() {
+        let header = proxy_header(
+            "127.0.0.1:4660".parse().unwrap(),
+            "127.0.0.2:443".parse().unwrap(),
+        );
+        let expected =
+            b"\r\n\r\n\0\r\nQUIT\n\x21\x11\x00\x0c\x7f\0\0\x01\x7f\0\0\x02\x12\x34\x01\xbb";
+        assert_eq!(header, expected);
+        let header = proxy_header("[::1]:1".parse().unwrap(), "[::1]:2".parse().unwrap());
+        assert_eq!(header[12..16], [0x21, 0x21, 0, 36]);
+        assert_eq!(header.len(), 16 + 36);
     }
 }
