@@ -46,17 +46,17 @@ suite_files() {
 # suite_needs NAME: the peers whose names its source speaks.
 suite_needs() {
   local files
-  files=$(suite_files "$1")
+  files=$(suite_files "$1" | sed 's|/main\.rs$||')
   [ -n "$files" ] || return 0
   # shellcheck disable=SC2086
-  grep -qw 'Sozu' $files && say sozu
+  grep -rqw 'Sozu' $files && say sozu
   # shellcheck disable=SC2086
-  grep -qw 'promtool' $files && say promtool
+  grep -rqw 'promtool' $files && say promtool
   # shellcheck disable=SC2086
-  grep -qw 'peer("prometheus")' $files && say prometheus
+  grep -rqw 'peer("prometheus")' $files && say prometheus
   # shellcheck disable=SC2086
-  grep -qw 'openmetrics-reader' $files && say openmetrics-reader
+  grep -rqw 'openmetrics-reader' $files && say openmetrics-reader
   # shellcheck disable=SC2086
-  grep -qw 'mod pulsar' $files && say pulsar
+  grep -rqw 'mod pulsar' $files && say pulsar
   return 0
 }

@@ -1,4 +1,7 @@
 //! A TLS client that asks for a name and tells which certificate it got.
+//!
+//! The daemon has one, too. This is another one on purpose: it is the witness by which the daemon's word is judged, and
+//! must not make the same mistake.
 
 use std::{
     collections::BTreeMap,
@@ -161,14 +164,14 @@ impl ServerCertVerifier for Trusting {
     }
 }
 
-/// Handshakes for one name, one after the other, until it is stopped.
+/// Handshakes for some names, one after the other, round and round until it is stopped.
 pub struct Shaking {
-    seen: Arc<Mutex<Seen>>,
+    seen: Arc<Mutex<BTreeMap<String, Seen>>>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
-/// What came of them.
+/// What came of those for one name.
 #[derive(Clone, Debug, Default)]
 pub struct Seen {
     /// By leaf, how often.
@@ -186,17 +189,23 @@ impl Seen {
 
 impl Shaking {
     /// Begins.
-    pub fn start(address: SocketAddr, name: &str) -> Self {
-        let seen: Arc<Mutex<Seen>> = Arc::default();
+    pub fn start(address: SocketAddr, names: &[&str]) -> Self {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let none = names.iter().map(|name| (name.clone(), Seen::default()));
+        let seen: Arc<Mutex<BTreeMap<String, Seen>>> = Arc::new(Mutex::new(none.collect()));
         let stop: Arc<AtomicBool> = Arc::default();
-        let (name, shared, ended) = (name.to_owned(), Arc::clone(&seen), Arc::clone(&stop));
+        let (shared, ended) = (Arc::clone(&seen), Arc::clone(&stop));
         let thread = thread::spawn(move || {
-            while !ended.load(Ordering::Relaxed) {
-                let shown = shake(address, &name);
+            for name in names.iter().cycle() {
+                if ended.load(Ordering::Relaxed) {
+                    return;
+                }
+                let shown = shake(address, name);
                 let mut seen = shared.lock().unwrap_or_else(PoisonError::into_inner);
+                let seen_of_it = seen.entry(name.clone()).or_default();
                 match shown {
-                    Ok(shown) => *seen.leaves.entry(shown.leaf).or_default() += 1,
-                    Err(error) => seen.errors.push(error.to_string()),
+                    Ok(shown) => *seen_of_it.leaves.entry(shown.leaf).or_default() += 1,
+                    Err(error) => seen_of_it.errors.push(error.to_string()),
                 }
                 drop(seen);
                 // The machine is shared with what is tested.
@@ -210,16 +219,16 @@ impl Shaking {
         }
     }
 
-    /// So far.
-    pub fn seen(&self) -> Seen {
+    /// So far, by name.
+    pub fn seen(&self) -> BTreeMap<String, Seen> {
         self.seen
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
     }
 
-    /// Ends, and what came of all.
-    pub fn stop(mut self) -> Seen {
+    /// Ends, and what came of all, by name.
+    pub fn stop(mut self) -> BTreeMap<String, Seen> {
         self.end();
         self.seen()
     }

@@ -16,7 +16,6 @@
 mod audit;
 mod journal;
 pub mod open_files;
-pub mod pki;
 pub mod systemd;
 
 use std::{collections::BTreeMap, fs, net::SocketAddr, time::Duration};

@@ -18,6 +18,7 @@ pub struct Builder {
     http: usize,
     https: usize,
     tcp: usize,
+    https_extra: String,
     extra: String,
     user: Option<(u32, u32)>,
 }
@@ -30,6 +31,7 @@ impl Default for Builder {
             http: 1,
             https: 0,
             tcp: 0,
+            https_extra: String::new(),
             extra: String::new(),
             user: None,
         }
@@ -62,6 +64,13 @@ impl Builder {
     #[must_use]
     pub fn https_listeners(mut self, count: usize) -> Self {
         self.https = count;
+        self
+    }
+
+    /// Further lines for each HTTPS listener, such as `expect_proxy = true`.
+    #[must_use]
+    pub fn https_toml(mut self, lines: &str) -> Self {
+        let _ = writeln!(self.https_extra, "{lines}");
         self
     }
 
@@ -133,15 +142,15 @@ impl Builder {
             self.worker_timeout,
             self.extra,
         );
-        for (protocol, ports) in [
-            ("http", &sozu.http),
-            ("https", &sozu.https),
-            ("tcp", &sozu.tcp),
+        for (protocol, ports, lines) in [
+            ("http", &sozu.http, ""),
+            ("https", &sozu.https, self.https_extra.as_str()),
+            ("tcp", &sozu.tcp, ""),
         ] {
             for port in ports {
                 let _ = write!(
                     toml,
-                    "\n[[listeners]]\nprotocol = \"{protocol}\"\naddress = \"{}\"\n",
+                    "\n[[listeners]]\nprotocol = \"{protocol}\"\naddress = \"{}\"\n{lines}",
                     port.address()
                 );
             }
