@@ -6,6 +6,7 @@
 
 SOZU_VERSION=2.3.3
 PULSAR_VERSION=4.0.8
+PULSAR_CLIENT_VERSION=3.13.0
 
 # Debian's Prometheus and promtool, unpacked and not installed: the package would start a server.
 prometheus() {
@@ -39,6 +40,19 @@ prometheus() {
   link_program prometheus prometheus
 }
 
+# python_with NAME PROGRAM: a Python with the packages of that peer. It finds them beside itself: the clone that fetched
+# them may be gone.
+python_with() {
+  mkdir -p ".peers/$1/bin"
+  cat >".peers/$1/bin/.$2.$$" <<'EOF'
+#!/bin/sh
+PYTHONPATH=$(dirname "$(readlink -f "$0")")/../packages exec python3 "$@"
+EOF
+  chmod +x ".peers/$1/bin/.$2.$$"
+  mv -f ".peers/$1/bin/.$2.$$" ".peers/$1/bin/$2"
+  link_program "$1" "$2"
+}
+
 # The OpenMetrics reader of Python's prometheus_client, as .peers/bin/openmetrics-reader: a Python that has it. Unpacked
 # from Debian's package, or else by pip from PyPI.
 openmetrics_reader() {
@@ -65,15 +79,7 @@ openmetrics_reader() {
       return
     }
   fi
-  # it finds its packages beside itself: the clone that fetched them may be gone
-  mkdir -p ".peers/$name/bin"
-  cat >".peers/$name/bin/.reader.$$" <<'EOF'
-#!/bin/sh
-PYTHONPATH=$(dirname "$(readlink -f "$0")")/../packages exec python3 "$@"
-EOF
-  chmod +x ".peers/$name/bin/.reader.$$"
-  mv -f ".peers/$name/bin/.reader.$$" ".peers/$name/bin/openmetrics-reader"
-  link_program "$name" openmetrics-reader
+  python_with "$name" openmetrics-reader
 }
 
 # Debian's systemd-analyze, which judges the unit that is shipped.
@@ -146,6 +152,37 @@ pulsar() {
   mv -fT ".peers/bin/.pulsar.$$" .peers/bin/pulsar
 }
 
+# The official Python client of Pulsar, as .peers/bin/pulsar-python: a Python that has it. By pip, from PyPI.
+pulsar_python() {
+  local name=pulsar-client
+  if [ ! -d ".peers/$name/packages/pulsar" ]; then
+    (
+      exec 9>".peers/.$name.lock"
+      flock 9
+      [ -d ".peers/$name/packages/pulsar" ] && exit 0
+      command -v python3 >/dev/null || exit 1
+      if ! python3 -m pip --version >/dev/null 2>&1; then
+        [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null || exit 1
+        exec 8>/run/lock/sozu-manager-apt.lock
+        flock 8
+        say "installing Debian packages: python3-pip (for Pulsar's Python client)"
+        export DEBIAN_FRONTEND=noninteractive
+        apt-get -q update
+        apt-get -qy -o DPkg::Lock::Timeout=300 install --no-install-recommends python3-pip
+      fi
+      mkdir -p ".peers/$name"
+      rm -rf ".peers/$name/packages" ".peers/$name/fetched"
+      python3 -m pip --quiet install --no-input --disable-pip-version-check --root-user-action ignore --only-binary :all: \
+        --target ".peers/$name/fetched" "pulsar-client==$PULSAR_CLIENT_VERSION" || exit 1
+      mv ".peers/$name/fetched" ".peers/$name/packages"
+    ) || {
+      warn "no pulsar-python: it needs python3 with pip, and pulsar-client from PyPI; without it the tests that ask it are skipped"
+      return
+    }
+  fi
+  python_with "$name" pulsar-python
+}
+
 need_packages
 link_peers
 cargo_peer sozu "$SOZU_VERSION"
@@ -153,6 +190,7 @@ prometheus
 openmetrics_reader
 systemd_analyze
 pulsar
+pulsar_python
 
 if [ "${1:-}" != --quiet ]; then
   for program in .peers/bin/*; do

@@ -58,5 +58,7 @@ suite_needs() {
   grep -rqw 'openmetrics-reader' $files && say openmetrics-reader
   # shellcheck disable=SC2086
   grep -rqw 'mod pulsar' $files && say pulsar
+  # shellcheck disable=SC2086
+  grep -rqw 'pulsar-python' $files && say pulsar-python
   return 0
 }
