@@ -72,7 +72,7 @@ pub fn run(arguments: &Arguments) -> Exit {
             Err(why) => print(&format!("{why}\n")).or(Exit::Failed),
         },
         Command::Check { pki: None } => match load(&path()) {
-            Ok(loaded) => report(&loaded.idle(), &check::problems(&loaded)),
+            Ok(loaded) => report(&check::problems(&loaded)),
             Err(error) => print(&format!("{error}\n")).or(status(&error)),
         },
         Command::Doctor { output } => match load(&path()) {
@@ -134,25 +134,22 @@ fn status(error: &LoadError) -> Exit {
     }
 }
 
-/// Notes do not make a configuration wrong.
-fn report(notes: &[config::Problem], problems: &[String]) -> Exit {
-    let mut lines: Vec<String> = notes.iter().map(ToString::to_string).collect();
-    lines.extend_from_slice(problems);
+fn report(problems: &[String]) -> Exit {
     if problems.is_empty() {
-        lines.push("ok".to_owned());
+        return print("ok\n");
     }
-    let printed = print(&(lines.join("\n") + "\n"));
-    if problems.is_empty() {
-        printed
-    } else {
-        Exit::Failed
-    }
+    print(&(problems.join("\n") + "\n")).or(Exit::Failed)
 }
 
 /// Prints to standard output. A reader that closed it early (`| head`) has what it wanted.
 pub(crate) fn print(text: &str) -> Exit {
+    write(text.as_bytes())
+}
+
+/// As [`print`], whatever the bytes are.
+pub(crate) fn write(bytes: &[u8]) -> Exit {
     let mut out = io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+    match out.write_all(bytes).and_then(|()| out.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             let _ = writeln!(io::stderr(), "standard output: {error}");
             Exit::Failed

@@ -49,9 +49,6 @@ enum StartError {
 pub fn run(file: &Path, loaded: &Loaded) -> Exit {
     let config = &loaded.config;
     let log = log::start(config.log);
-    for idle in loaded.idle() {
-        warn!(place = %idle.origin, setting = idle.what, "A setting has no effect.");
-    }
     // Children are caught by their supervisor. What is left is our own mistake, and told as a
     // failure like any other.
     match panic::catch_unwind(AssertUnwindSafe(|| start(file, config, log))) {

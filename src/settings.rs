@@ -8,10 +8,10 @@ use actors::{
     socket_pool,
     state_keeper::{
         self,
-        events::Settings,
+        events::{Room, Settings},
         gate::Mode,
         guard::Bounds,
-        store::{Limits, StateDirectory},
+        store::{Limits, StateDirectory, WhenFull},
     },
 };
 use sozu_socket::Builder;
@@ -54,6 +54,10 @@ pub fn keeper(config: &Config, state_directory: Arc<StateDirectory>) -> state_ke
             journal_rows: config.journal.max_rows,
             dead_letter_rows: config.dead_letters.max_rows,
             dead_letter_bytes: config.dead_letters.max_bytes.0,
+            when_full: match config.dead_letters.when_full {
+                tables::WhenFull::DropOldest => WhenFull::DropOldest,
+                tables::WhenFull::Stop => WhenFull::Stop,
+            },
         },
         settings: Settings {
             bounds: Bounds {
@@ -69,6 +73,12 @@ pub fn keeper(config: &Config, state_directory: Arc<StateDirectory>) -> state_ke
             worker_timeout: config.sozu.worker_timeout,
             max_request_bytes: config.sozu.max_request_bytes,
             policies: sources::policies(config),
+            letter_room: (config.dead_letters.when_full == tables::WhenFull::Stop).then_some(
+                Room {
+                    rows: config.dead_letters.max_rows,
+                    bytes: config.dead_letters.max_bytes.0,
+                },
+            ),
             // A bus is not waited for: an absent broker holds up nothing else.
             sources: sources::of(config)
                 .values()

@@ -62,6 +62,7 @@ pub fn of(config: &Config) -> Sources {
             address: broker(table),
             topic: table.topic.clone(),
             subscription: table.subscription.clone(),
+            dead_letter_topic: table.dead_letter_topic.clone(),
         };
         (format!("pulsar.{name}"), Source::Pulsar(settings))
     });

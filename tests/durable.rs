@@ -214,13 +214,13 @@ fn a_newer_database_is_left_alone_and_both_numbers_are_told() {
     told_of(
         &daemon,
         "state_keeper",
-        &["schema 99", "knows 2", path.to_str().unwrap()],
+        &["schema 99", "knows 3", path.to_str().unwrap()],
     );
     assert_eq!(answer(&sozu, "a.example").0, 200);
     assert_eq!(fs::read(&path).unwrap(), before);
     assert!(copies(&daemon, "corrupt").is_empty());
     daemon.terminate().unwrap();
-    set(2);
+    set(3);
     daemon.start().unwrap();
     daemon.wait_ready(SOON).unwrap();
 }

@@ -8,6 +8,8 @@ mod certificates;
 mod commands;
 #[path = "support/dice.rs"]
 mod dice;
+#[path = "support/letters.rs"]
+mod letters;
 #[path = "support/published.rs"]
 mod published;
 #[path = "support/pulsar.rs"]
@@ -22,7 +24,9 @@ use pulsar::{
     broker, consumer, daemon, new_topic, no_backlog, payload, payloads, producer, source,
     subscription,
 };
-use sozu_command_lib::proto::command::{AddBackend, HardStop, SocketAddress, request::RequestType};
+use sozu_command_lib::proto::command::{
+    AddBackend, AddCertificate, CertificateAndKey, HardStop, SocketAddress, request::RequestType,
+};
 use support::{Row, at_rest, frontend, requests, rounds, served, verdicts};
 use testkit::{Backend, Daemon, Load, SOON, Sozu, wait_until};
 
@@ -274,11 +278,15 @@ fn restarts(daemon: &Daemon) -> u64 {
 fn bad_messages_are_dead_letters_and_the_good_ones_live() {
     let sozu = Sozu::builder().https_listeners(1).start().unwrap();
     let (broker, topic) = (broker(), new_topic());
-    let more = "allow_hostnames = [\"*.ok.example\"]\nallow_backends = [\"127.0.0.0/8\"]";
+    let letters_topic = new_topic();
+    let more = format!(
+        "allow_hostnames = [\"*.ok.example\"]\nallow_backends = [\"127.0.0.0/8\"]\ndead_letter_topic = \"{}\"",
+        testkit::pulsar::topic(&letters_topic)
+    );
     let mut daemon = Daemon::builder(env!("CARGO_BIN_EXE_sozu-manager"), &sozu)
         .routes(&[])
         .env("SOZU_MANAGER__INSTANCE", "poison")
-        .extra_toml(&source(&broker.url(), &topic, more))
+        .extra_toml(&source(&broker.url(), &topic, &more))
         .start()
         .unwrap();
     daemon.wait_ready(LONG).unwrap();
@@ -340,6 +348,13 @@ fn bad_messages_are_dead_letters_and_the_good_ones_live() {
             ))),
         ),
     ];
+    let key = payload(RequestType::AddCertificate(secret()));
+    let bad = {
+        let mut bad = bad;
+        bad.push(("`verbs`", key.clone()));
+        bad.push(("no protobuf Request", key[..key.len() - 1].to_vec()));
+        bad
+    };
     let mut producer = producer(&broker.url(), &topic, 1);
     producer.publish(route("a")).unwrap();
     for (n, (_, bytes)) in bad.iter().enumerate() {
@@ -355,20 +370,9 @@ fn bad_messages_are_dead_letters_and_the_good_ones_live() {
         verdicts(&rows),
         [("applied", 3 + 3 * bad.len()), ("refused", bad.len())].into()
     );
-    let letters = dead_letters(&daemon.state_directory());
-    assert_eq!(letters.len(), bad.len());
-    for ((reason, bytes), letter) in bad.iter().zip(&letters) {
-        assert!(
-            letter.reason.contains(reason),
-            "{reason}: {}",
-            letter.reason
-        );
-        assert!(
-            letter.bytes() == bytes,
-            "{}: the original bytes",
-            letter.reason
-        );
-    }
+    let given = letters::are_listed_and_exported(&daemon, &bad);
+    letters::are_on_their_topic(&broker.url(), &letters_topic, &bad, &given);
+    letters::hold_no_secret(&daemon);
     assert_eq!(
         daemon.metric(
             "sozu_manager_changes_total",
@@ -380,33 +384,15 @@ fn bad_messages_are_dead_letters_and_the_good_ones_live() {
     assert!(sozu.main_pid().is_ok());
 }
 
-/// A refused change as the database keeps it.
-struct Letter {
-    reason: String,
-    request: Vec<u8>,
-    original: Option<Vec<u8>>,
-}
-
-impl Letter {
-    fn bytes(&self) -> &Vec<u8> {
-        self.original.as_ref().unwrap_or(&self.request)
+/// A certificate with a key that must be seen nowhere.
+fn secret() -> AddCertificate {
+    AddCertificate {
+        address: std::net::SocketAddr::from(([127, 0, 0, 1], 443)).into(),
+        certificate: CertificateAndKey {
+            certificate: "-----BEGIN CERTIFICATE-----\n".to_owned(),
+            key: format!("-----BEGIN PRIVATE KEY-----\n{}\n", letters::SECRET),
+            ..CertificateAndKey::default()
+        },
+        ..AddCertificate::default()
     }
-}
-
-fn dead_letters(state_directory: &Path) -> Vec<Letter> {
-    let path = state_directory.join("state.db");
-    let connection =
-        rusqlite::Connection::open_with_flags(path, rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY)
-            .unwrap();
-    let mut rows = connection
-        .prepare("SELECT reason, request, original FROM dead_letters ORDER BY seq")
-        .unwrap();
-    let rows = rows.query_map([], |row| {
-        Ok(Letter {
-            reason: row.get(0)?,
-            request: row.get(1)?,
-            original: row.get(2)?,
-        })
-    });
-    rows.unwrap().map(Result::unwrap).collect()
 }

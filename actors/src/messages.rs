@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 
 use crate::{
     metrics_scraper::{Notes, Snapshot},
-    state_keeper::{self, key::Keyed},
+    state_keeper::{self, key::Keyed, store::LetterLine},
 };
 
 /// A source's name as in the configuration: bare (`local`), unique over all kinds of sources.
@@ -119,8 +119,63 @@ pub struct BusChange {
     pub position: Position,
     /// What it asks for, or why that cannot be read.
     pub request: Result<Request, String>,
-    /// The message's own bytes. What is refused keeps them.
-    pub bytes: Arc<[u8]>,
+    /// The message as it came. What is refused keeps it.
+    pub original: Arc<Original>,
+}
+
+/// A bus's message as it came.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Original {
+    /// Its bytes. They may hold secrets.
+    pub bytes: Vec<u8>,
+    /// The key that its producer gave it.
+    pub key: Option<String>,
+    /// When it was published, by its producer's clock, in milliseconds since 1970.
+    pub published: Option<u64>,
+    /// What it was when it was refused first, of one that is tried again: such a change has no position.
+    pub again: Option<Again>,
+}
+
+impl Original {
+    /// What it asks for.
+    ///
+    /// # Errors
+    /// Why its bytes cannot be read.
+    pub fn request(&self) -> Result<Request, String> {
+        prost::Message::decode(self.bytes.as_slice())
+            .map_err(|error| format!("the payload is no protobuf Request of Sōzu: {error}"))
+    }
+}
+
+/// What is tried again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Again {
+    /// The message's place.
+    pub id: Position,
+    /// The change that it was.
+    pub change: u64,
+}
+
+impl fmt::Debug for Original {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Original")
+            .field("bytes", &self.bytes.len())
+            .field("key", &self.key)
+            .field("published", &self.published)
+            .field("again", &self.again)
+            .finish()
+    }
+}
+
+/// A refused message that waits for a person.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Letter {
+    /// Its change's place in the log.
+    pub seq: u64,
+    /// Whose it was.
+    pub source: SourceName,
+    /// The message, as it is tried again.
+    pub original: Arc<Original>,
 }
 
 /// To the keeper: a bus is subscribed, and its topic ended here when it was. Until the source has
@@ -178,6 +233,14 @@ pub enum DeclareError {
     /// Sōzu is away: a bus keeps its backlog meanwhile.
     #[error("Sōzu is away; it is tried again")]
     Away,
+    /// There is no room for another dead letter, and none is to be dropped.
+    #[error(
+        "the dead letters are full ([dead_letters] max_rows, max_bytes) and when_full is \"stop\": nothing is taken, the broker keeps the messages; look at `sozu-manager dead-letters list`, then retry or discard some, or raise the limits"
+    )]
+    LettersFull {
+        /// What came up to here was taken all the same.
+        taken: Option<Position>,
+    },
 }
 
 /// To the keeper: what a person orders through the admin socket. It passes the guard, and goes
@@ -200,6 +263,26 @@ pub enum What {
     Discard(Arc<str>),
     /// What this source left behind goes.
     RemoveOrphans(SourceName),
+    /// This dead letter is tried again.
+    Retry {
+        /// Which.
+        letter: Letter,
+        /// Also if a later change of the same object was taken.
+        force: bool,
+    },
+    /// Nobody wants these dead letters any more.
+    DiscardLetters(Letters),
+}
+
+/// Which dead letters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Letters {
+    /// One.
+    One(u64),
+    /// All of this source.
+    Of(SourceName),
+    /// All.
+    All,
 }
 
 impl fmt::Display for What {
@@ -208,6 +291,15 @@ impl fmt::Display for What {
             What::Release(id) => write!(f, "holds release {id}"),
             What::Discard(id) => write!(f, "holds discard {id}"),
             What::RemoveOrphans(source) => write!(f, "orphans remove {source}"),
+            What::Retry { letter, force } => {
+                let force = if *force { " --force" } else { "" };
+                write!(f, "dead-letters retry {}{force}", letter.seq)
+            }
+            What::DiscardLetters(Letters::One(seq)) => write!(f, "dead-letters discard {seq}"),
+            What::DiscardLetters(Letters::Of(source)) => {
+                write!(f, "dead-letters discard --source {source}")
+            }
+            What::DiscardLetters(Letters::All) => write!(f, "dead-letters discard --all"),
         }
     }
 }
@@ -223,6 +315,9 @@ pub struct Ordered {
     pub open: usize,
     /// What those wait for.
     pub waits_for: Option<String>,
+    /// Why some were refused.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub reasons: Vec<String>,
 }
 
 /// Why an order was not taken. Nothing of it counts.
@@ -236,6 +331,26 @@ pub enum OrderError {
         "source {0} left nothing behind; `sozu-manager orphans list` shows the sources that did"
     )]
     NoOrphans(SourceName),
+    /// There is no such dead letter, or no longer.
+    #[error(
+        "there is no dead letter {0}; `sozu-manager dead-letters list` shows those that there are"
+    )]
+    NoSuchLetter(u64),
+    /// What it asks for was overtaken.
+    #[error(
+        "the change {by}, which came later, is about the same object: trying {letter} again would undo it; discard it, or add --force if that is what you want"
+    )]
+    Overtaken {
+        /// The letter.
+        letter: u64,
+        /// The later change.
+        by: u64,
+    },
+    /// Nobody would judge what its source may send.
+    #[error(
+        "the source {0} is not in the configuration: what it may send is not known; put it back, or discard the letter"
+    )]
+    NoSource(SourceName),
     /// The database cannot be written.
     #[error(
         "the state directory cannot be written: {0}; free space or mend its permissions, then try again"
@@ -295,6 +410,21 @@ pub struct Reloaded {
     /// What is wrong with what the configuration names, and is tried again by itself.
     pub notes: Vec<String>,
 }
+
+/// To the keeper: the source's dead letters that its dead-letter topic has not had yet, eldest first, without their secrets.
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "Result<Vec<LetterLine>, DeclareError>")]
+pub struct ListUnsent {
+    /// Whose.
+    pub source: SourceName,
+    /// At most so many.
+    pub limit: u32,
+}
+
+/// To the keeper: the dead-letter topic has these letters, by their ids.
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "Result<(), DeclareError>")]
+pub struct SentOn(pub Vec<u64>);
 
 /// To the keeper: every hold, eldest source first.
 #[derive(Clone, Copy, Debug, Message)]

@@ -170,6 +170,11 @@ pub const CHANGE_APPLY_DURATION: Metric = Metric::histogram(
     SHORT,
     "Time from taking a change to Sōzu's OK.",
 );
+/// `{source}`.
+pub const DEAD_LETTERS: Metric = Metric::gauge(
+    "sozu_manager_dead_letters",
+    "Refused messages of the source that wait for a person.",
+);
 /// Without labels.
 pub const DEAD_LETTERS_DROPPED: Metric = Metric::counter(
     "sozu_manager_dead_letters_dropped_total",

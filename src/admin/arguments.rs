@@ -63,6 +63,66 @@ pub(crate) enum Orphans {
     },
 }
 
+/// What can be done about dead letters.
+#[derive(Debug, Subcommand)]
+pub(crate) enum DeadLetters {
+    /// Show the latest messages that were refused, and why
+    List {
+        /// Of this source only
+        #[arg(long)]
+        source: Option<String>,
+        /// The latest so many
+        #[arg(long, default_value_t = 100)]
+        limit: u32,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Show one with what it asks for, without its secrets
+    Show {
+        /// The letter's id, as `dead-letters list` shows it
+        id: u64,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Try one again, as a new change; refused if a later change of the same object was taken
+    Retry {
+        /// The letter's id, as `dead-letters list` shows it
+        id: u64,
+        /// Also if that undoes a later change
+        #[arg(long)]
+        force: bool,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Throw letters away: the journal keeps what became of them, their bytes go
+    Discard {
+        /// Their ids, as `dead-letters list` shows them
+        #[arg(required_unless_present_any = ["source", "all"])]
+        ids: Vec<u64>,
+        /// All of this source
+        #[arg(long, conflicts_with_all = ["ids", "all"])]
+        source: Option<String>,
+        /// All
+        #[arg(long, conflicts_with = "ids")]
+        all: bool,
+        #[command(flatten)]
+        confirmed: Confirmed,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Write letters to standard output, a line of JSON each, without their secrets
+    Export {
+        /// Only this one
+        id: Option<u64>,
+        /// Of this source only
+        #[arg(long, conflicts_with = "id")]
+        source: Option<String>,
+        /// The bytes of the one letter, as they came
+        #[arg(long, requires = "id")]
+        raw: bool,
+    },
+}
+
 /// Which changes the journal shows.
 #[derive(Debug, Args)]
 pub(crate) struct Journal {
@@ -124,6 +184,9 @@ pub(crate) enum Command {
     /// Objects that nobody stands for any more
     #[command(subcommand)]
     Orphans(Orphans),
+    /// Messages that were refused and wait for a person
+    #[command(subcommand)]
+    DeadLetters(DeadLetters),
 }
 
 impl Journal {

@@ -2,6 +2,7 @@
 
 mod arguments;
 mod client;
+mod letters;
 mod show;
 mod table;
 
@@ -66,6 +67,7 @@ fn answer(command: &Command, client: &Client) -> Result<Exit, ClientError> {
         }
         Command::Holds(holds) => about_holds(holds, client),
         Command::Orphans(orphans) => about_orphans(orphans, client),
+        Command::DeadLetters(command) => letters::answer(command, client),
     }
 }
 
@@ -160,7 +162,7 @@ fn refused(
     }
     let mut err = io::stderr();
     if !io::stdin().is_terminal() {
-        let hint = "this removes objects, and there is no terminal to ask on; add --yes";
+        let hint = "this removes something, and there is no terminal to ask on; add --yes";
         let _ = writeln!(err, "{hint}");
         return Ok(Some(Exit::Usage));
     }

@@ -223,6 +223,93 @@ fn kinds(row: &Value) -> String {
     counts.join(", ")
 }
 
+pub(super) fn letters(value: &Value) -> String {
+    let lines: Vec<[String; 7]> = rows(value)
+        .iter()
+        .map(|it| {
+            let about = [text(&it["kind"]), text(&it["key"])].join(" ");
+            let [id, at, source, message, message_key, reason] =
+                ["id", "at", "source", "message", "message_key", "reason"]
+                    .map(|field| text(&it[field]));
+            let reason = match it["overtaken_by"].as_u64() {
+                Some(by) => format!("{reason} (overtaken by change {by})"),
+                None => reason,
+            };
+            [
+                id,
+                at,
+                source,
+                message,
+                message_key,
+                about.trim().to_owned(),
+                reason,
+            ]
+        })
+        .collect();
+    if lines.is_empty() {
+        return "There are no dead letters.\n".to_owned();
+    }
+    let table = table(
+        [
+            "ID",
+            "TAKEN",
+            "SOURCE",
+            "MESSAGE",
+            "MESSAGE KEY",
+            "OBJECT",
+            "",
+        ],
+        &lines,
+    );
+    format!(
+        "{table}\n`dead-letters show ID` shows one, `dead-letters retry ID` tries it again, `dead-letters discard ID` ends it.\n"
+    )
+}
+
+pub(super) fn letter(value: &Value) -> String {
+    let fields = [
+        ("id", "id"),
+        ("source", "source"),
+        ("reason", "reason"),
+        ("taken", "at"),
+        ("message", "message"),
+        ("message key", "message_key"),
+        ("published", "published"),
+        ("kind", "kind"),
+        ("object", "key"),
+        ("bytes", "bytes"),
+        ("overtaken by change", "overtaken_by"),
+        ("sent on", "sent_on"),
+        ("payload", "payload_is"),
+        ("what it lacks", "payload_lacks"),
+    ];
+    let known = fields.iter().filter(|(_, field)| !value[field].is_null());
+    let mut lines: Vec<String> = known
+        .map(|(name, field)| format!("{name}: {}", text(&value[field])))
+        .collect();
+    if !value["request"].is_null() {
+        let request = format!("{:#}", value["request"]);
+        lines.push("request:".to_owned());
+        lines.extend(request.lines().map(|line| format!("  {line}")));
+    }
+    said(&lines)
+}
+
+pub(super) fn retried(value: &Value) -> String {
+    let verdicts = value["verdicts"].as_object().into_iter().flatten();
+    let mut words: Vec<String> = verdicts.map(|(verdict, _)| verdict.clone()).collect();
+    let reasons = value["reasons"].as_array().into_iter().flatten();
+    words.extend(reasons.map(text));
+    if value["open"].as_u64() > Some(0) {
+        words.push(format!("taken; it waits: {}", text(&value["waits_for"])));
+    }
+    said(&[words.join(": ")])
+}
+
+pub(super) fn thrown_away(value: &Value) -> String {
+    format!("{} dead letters are discarded.\n", text(&value["objects"]))
+}
+
 /// A cell: nothing for null, and no control character whatever it holds.
 fn text(value: &Value) -> String {
     let text = match value {

@@ -57,33 +57,6 @@ pub struct Loaded {
     pub origins: Origins,
 }
 
-/// Keys of the interface that this version reads and does not act on yet.
-const IDLE: [&[&str]; 1] = [&["dead_letters", "when_full"]];
-
-impl Loaded {
-    /// What somebody set and this version does not act on yet: nothing is ignored in silence.
-    pub fn idle(&self) -> Vec<Problem> {
-        let default = Config::default();
-        let set = |path: &&&[&str]| schema::differ(&self.config, &default, path);
-        let told = |path: &&[&str]| {
-            let path: Vec<String> = path.iter().map(|&key| key.to_owned()).collect();
-            let what = format!(
-                "{}: this version does not act on it yet; it has no effect",
-                schema::dotted(&path)
-            );
-            Problem::new(self.origins.of(&path), what)
-        };
-        let mut idle: Vec<Problem> = IDLE.iter().filter(set).map(told).collect();
-        let dead_letter_topics = self.config.pulsar.iter();
-        idle.extend(
-            dead_letter_topics
-                .filter(|(_, pulsar)| !pulsar.dead_letter_topic.is_empty())
-                .map(|(name, _)| told(&&["pulsar", name.as_str(), "dead_letter_topic"][..])),
-        );
-        idle
-    }
-}
-
 /// Keys whose value cannot change while the daemon runs: what is locked, what a life of the database
 /// or of Sōzu stands on, and the way by which a reload is asked for.
 const FIXED: [&[&str]; 9] = [

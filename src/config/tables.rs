@@ -38,7 +38,7 @@ pub struct Config {
     pub reconcile: Reconcile,
     /// How long the log of changes is kept.
     pub journal: Journal,
-    /// How many refused changes are kept.
+    /// How many refused messages of buses are kept.
     pub dead_letters: DeadLetters,
     /// Directories of routes, by the source's name.
     pub routes: BTreeMap<String, Routes>,
@@ -298,7 +298,7 @@ pub struct Pulsar {
     pub allow_backends: Vec<IpNet>,
     /// At most so many objects; 0: no limit.
     pub max_objects: usize,
-    /// (later) Where refused messages are sent on to. Empty: nowhere.
+    /// Where refused messages are sent on to. Empty: nowhere.
     pub dead_letter_topic: String,
 }
 
@@ -480,6 +480,6 @@ impl Default for DeadLetters {
 pub enum WhenFull {
     /// The oldest one goes; counted and told.
     DropOldest,
-    /// The source waits.
+    /// Buses wait.
     Stop,
 }

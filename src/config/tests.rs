@@ -424,23 +424,3 @@ fn a_file_that_is_not_utf_8_has_a_place() {
     };
     assert_eq!(problems[0].origin, origin);
 }
-
-#[test]
-fn a_setting_without_effect_is_told_and_a_default_is_not() {
-    let told = |text: &str, variables: &[(&str, &str)]| {
-        let variables = environment(variables);
-        let loaded = parse("f.toml", text.as_bytes(), &variables).unwrap();
-        let told = loaded.idle();
-        told.iter().map(Problem::to_string).collect::<Vec<_>>()
-    };
-    let what = "[dead_letters] when_full: this version does not act on it yet; it has no effect";
-    let default = "[log]\n[dead_letters]\nwhen_full = \"drop_oldest\"\n";
-    assert_eq!(told(default, &[]), Vec::<String>::new());
-    let set = "[log]\n[dead_letters]\nwhen_full = \"stop\"\n";
-    assert_eq!(told(set, &[]), [format!("f.toml:3:13: {what}")]);
-    let variable = "SOZU_MANAGER__DEAD_LETTERS__WHEN_FULL";
-    assert_eq!(
-        told("", &[(variable, "stop")]),
-        [format!("${variable}: {what}")]
-    );
-}

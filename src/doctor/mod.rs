@@ -92,11 +92,6 @@ async fn findings(loaded: &Loaded) -> Vec<Finding> {
         daemon: Daemon::of(&config.admin.socket),
     };
     let mut findings = vec![us::finding(&doctor)];
-    let idle = loaded.idle();
-    findings.extend(idle.iter().map(|idle| {
-        let remedy = "remove the line, or leave it for a later version";
-        Finding::warning("configuration", idle.to_string(), remedy)
-    }));
     let is_there = socket::findings(&doctor, &mut findings).await;
     let mut listeners = None;
     if is_there {

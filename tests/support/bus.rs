@@ -33,7 +33,7 @@ use actors::{
         key::{Keyed, Object},
         policy::Policy,
         report::{Report, SourceReport},
-        store::{Limits, StateDirectory},
+        store::{Limits, StateDirectory, WhenFull},
     },
 };
 use sozu_command_lib::proto::command::{Request, request::RequestType};
@@ -83,7 +83,7 @@ impl Topic {
                 position: position(n),
                 request: Ok(request.clone()),
                 // They matter only to whoever reads a dead letter.
-                bytes: Arc::default(),
+                original: Arc::default(),
             })
             .collect()
     }
@@ -159,6 +159,7 @@ impl Host {
                 max_request_bytes: 1_900_000,
                 sources: Vec::new(),
                 policies,
+                letter_room: None,
             },
             pool,
             runtime: tokio::runtime::Builder::new_current_thread()
@@ -193,6 +194,7 @@ impl Host {
                 journal_rows: 1_000_000,
                 dead_letter_rows: 100_000,
                 dead_letter_bytes: 1_000_000_000,
+                when_full: WhenFull::DropOldest,
             },
             settings: self.settings.clone(),
         };

@@ -13,6 +13,10 @@
 //! | `POST /v1/holds/{id}/release`, `…/discard` | what became of it: 200, or 202 while some of it is open |
 //! | `GET /v1/orphans` | an array of sources with what they left behind |
 //! | `POST /v1/orphans/{source}/remove` | as for a hold |
+//! | `GET /v1/dead-letters?source=&after=&limit=&payload=true` | an array of dead letters, eldest first: the latest, or the first ones after an id |
+//! | `GET /v1/dead-letters/{id}` | one, with what it holds but for its secrets |
+//! | `POST /v1/dead-letters/{id}/retry?force=true`, `…/discard` | what became of it, as for a hold; 409 for what was overtaken |
+//! | `POST /v1/dead-letters/discard?source=` | how many; without a source all go |
 //! | `POST /v1/pause?for=1h`, `/v1/resume` | how it stands: until when nothing is sent, and what waits |
 //! | `POST /v1/reload` | what was changed, once the configuration was read again and runs; 409 if it is wrong |
 //! | `GET /v1/journal?source=&key=&verdict=&since=&limit=` | an array: the latest changes, eldest first |
@@ -22,6 +26,7 @@
 mod access;
 mod actor;
 mod config;
+mod letters;
 mod routes;
 pub mod socket;
 

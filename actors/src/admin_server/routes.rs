@@ -11,12 +11,13 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::{
     access::{Access, Reader, Writer},
     config::Topics,
+    letters,
 };
 use crate::{
     http_server::Truth,
     messages::{
-        Compare, DiffError, ListHolds, ListOrphans, Order, OrderError, Pause, ReloadNow,
-        SourceName, What,
+        Compare, DiffError, Letters, ListHolds, ListOrphans, Order, OrderError, Ordered, Pause,
+        ReloadNow, SourceName, What,
     },
     state_keeper::{
         StateKeeper,
@@ -88,7 +89,10 @@ impl From<AskError> for Problem {
 impl From<OrderError> for Problem {
     fn from(error: OrderError) -> Self {
         let code = match error {
-            OrderError::NoSuchHold(_) | OrderError::NoOrphans(_) => StatusCode::NOT_FOUND,
+            OrderError::NoSuchHold(_) | OrderError::NoOrphans(_) | OrderError::NoSuchLetter(_) => {
+                StatusCode::NOT_FOUND
+            }
+            OrderError::Overtaken { .. } | OrderError::NoSource(_) => StatusCode::CONFLICT,
             OrderError::Disk(_) | OrderError::Starting => StatusCode::SERVICE_UNAVAILABLE,
         };
         Self::new(code, error.to_string())
@@ -114,6 +118,7 @@ pub(super) fn configure(app: &mut web::ServiceConfig) {
         .route("/v1/holds/{id}/discard", web::post().to(discard))
         .route("/v1/orphans", web::get().to(orphans))
         .route("/v1/orphans/{source}/remove", web::post().to(remove))
+        .configure(letters::configure)
         .route("/v1/pause", web::post().to(pause))
         .route("/v1/resume", web::post().to(resume))
         .route("/v1/journal", web::get().to(journal))
@@ -199,16 +204,21 @@ async fn remove(
     order(&writer, What::RemoveOrphans(source), &site).await
 }
 
-async fn order(writer: &Writer, what: What, site: &Site) -> Result<HttpResponse, Problem> {
+pub(super) async fn order(
+    writer: &Writer,
+    what: What,
+    site: &Site,
+) -> Result<HttpResponse, Problem> {
     let uid = writer.uid;
     let nothing = match &what {
-        What::Release(id) | What::Discard(id) => OrderError::NoSuchHold(id.clone()),
-        What::RemoveOrphans(source) => OrderError::NoOrphans(source.clone()),
+        What::Release(id) | What::Discard(id) => Err(OrderError::NoSuchHold(id.clone())),
+        What::RemoveOrphans(source) => Err(OrderError::NoOrphans(source.clone())),
+        What::Retry { letter, .. } => Err(OrderError::NoSuchLetter(letter.seq)),
+        What::DiscardLetters(Letters::One(seq)) => Err(OrderError::NoSuchLetter(*seq)),
+        What::DiscardLetters(_) => Ok(Ordered::default()),
     };
-    let Some(ordered) = ask(site, Order { uid, what }).await? else {
-        return Err(nothing.into());
-    };
-    let ordered = ordered?;
+    let asked = ask(site, Order { uid, what }).await?;
+    let ordered = asked.unwrap_or(nothing)?;
     let code = match ordered.open {
         0 => StatusCode::OK,
         _ => StatusCode::ACCEPTED,
@@ -335,15 +345,15 @@ where
     Ok(Some(keeper.ask(message, KEEPER_WITHIN).await?))
 }
 
-fn internal(error: impl std::fmt::Display) -> Problem {
+pub(super) fn internal(error: impl std::fmt::Display) -> Problem {
     Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())
 }
 
-fn empty() -> HttpResponse {
+pub(super) fn empty() -> HttpResponse {
     json(StatusCode::OK, &[(); 0])
 }
 
-fn json(code: StatusCode, value: &impl Serialize) -> HttpResponse {
+pub(super) fn json(code: StatusCode, value: &impl Serialize) -> HttpResponse {
     with_type(code).json(value)
 }
 

@@ -12,11 +12,11 @@ use crate::{
     messages::Scrape,
     metrics::{
         self, BUILD_INFO, CLUSTERS_IN_OTHER, COMPONENT_RESTARTS, COMPONENT_STATE,
-        CONFIG_LAST_RELOAD_SUCCESS, CONFIG_LAST_RELOAD_SUCCESSFUL, DATABASE_SIZE, DRIFT_OBJECTS,
-        FOREIGN_OBJECTS, HELD_REMOVALS, LAST_PROOF, LastReload, Metric, OBJECTS, ORPHANED_OBJECTS,
-        PARKED_CHANGES, READY, SCRAPE_COMPLETE, SERIES_LEFT_OUT, SOURCE_BACKLOG, SOURCE_CAUGHT_UP,
-        SOURCE_LAST_CHANGE, SOZU_UP, SOZU_WORKERS, UNASKED_CLUSTERS, UNKNOWN_METRICS,
-        UNSERVABLE_OBJECTS, seconds, text::Text,
+        CONFIG_LAST_RELOAD_SUCCESS, CONFIG_LAST_RELOAD_SUCCESSFUL, DATABASE_SIZE, DEAD_LETTERS,
+        DRIFT_OBJECTS, FOREIGN_OBJECTS, HELD_REMOVALS, LAST_PROOF, LastReload, Metric, OBJECTS,
+        ORPHANED_OBJECTS, PARKED_CHANGES, READY, SCRAPE_COMPLETE, SERIES_LEFT_OUT, SOURCE_BACKLOG,
+        SOURCE_CAUGHT_UP, SOURCE_LAST_CHANGE, SOZU_UP, SOZU_WORKERS, UNASKED_CLUSTERS,
+        UNKNOWN_METRICS, UNSERVABLE_OBJECTS, seconds, text::Text,
     },
     state_keeper::{
         key::Kind,
@@ -92,6 +92,7 @@ pub(super) fn of_the_keeper(text: &mut Text, report: &Report) {
     });
 
     of_buses(text, report);
+    of_letters(text, report);
     let mut family = text.family(&SOURCE_LAST_CHANGE);
     for (source, of_source) in &report.sources {
         if let Some(at) = of_source.last_change {
@@ -146,6 +147,21 @@ fn of_buses(text: &mut Text, report: &Report) {
         for (source, messages) in backlogs {
             family.sample(&[("source", source.as_str())], messages);
         }
+    }
+}
+
+/// Of buses, and of sources that are gone and were one.
+fn of_letters(text: &mut Text, report: &Report) {
+    let sources = report.sources.iter();
+    let mut letters = sources
+        .filter(|(_, it)| it.caught_up.is_some() || it.letters.rows > 0)
+        .peekable();
+    if letters.peek().is_none() {
+        return;
+    }
+    let mut family = text.family(&DEAD_LETTERS);
+    for (source, of_source) in letters {
+        family.sample(&[("source", source.as_str())], of_source.letters.rows);
     }
 }
 

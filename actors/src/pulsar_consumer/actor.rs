@@ -6,12 +6,13 @@ use actix::{Actor, ActorContext, AsyncContext, Context, WrapFuture};
 use supervisors::{Ref, Reporter};
 use tokio::sync::watch;
 
-use super::{config::Config, work::Work};
+use super::{config::Config, outbox::Outbox, work::Work};
 use crate::state_keeper::{StateKeeper, report::Report};
 
 /// Reads one topic and hands over what it says.
 pub struct PulsarConsumer {
     work: Option<Work>,
+    outbox: Option<Outbox>,
 }
 
 impl PulsarConsumer {
@@ -21,8 +22,10 @@ impl PulsarConsumer {
         report: watch::Receiver<Arc<Report>>,
         reporter: Reporter,
     ) -> Self {
+        let (outbox, says) = Outbox::new(&config, &keeper, &report).unzip();
         Self {
-            work: Some(Work::new(config, keeper, report, reporter)),
+            work: Some(Work::new(config, keeper, report, reporter, says)),
+            outbox,
         }
     }
 }
@@ -31,6 +34,9 @@ impl Actor for PulsarConsumer {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
+        if let Some(outbox) = self.outbox.take() {
+            ctx.spawn(outbox.run().into_actor(self));
+        }
         match self.work.take() {
             // Spawned on the context: a panic in it ends this life, and the supervisor sees it.
             Some(work) => {

@@ -22,6 +22,8 @@ pub struct Config {
     pub topic: String,
     /// The subscription; `{instance}` in it stands for what this host calls itself.
     pub subscription: String,
+    /// Where refused messages are sent on to; empty: nowhere.
+    pub dead_letter_topic: String,
 }
 
 impl Config {

@@ -2,26 +2,21 @@
 
 use std::sync::Arc;
 
-use prost::Message;
-use sozu_command_lib::proto::command::Request;
-
-use crate::messages::{BusChange, Position};
+use crate::messages::{BusChange, Original, Position};
 
 /// One message as a change. Bytes that are no request become one that is refused with the reason.
-pub(super) fn change(position: Position, payload: Vec<u8>) -> BusChange {
-    let bytes: Arc<[u8]> = payload.into();
-    let request = Request::decode(bytes.as_ref())
-        .map_err(|error| format!("the payload is no protobuf Request of Sōzu: {error}"));
+pub(super) fn change(position: Position, original: Original) -> BusChange {
     BusChange {
         position,
-        request,
-        bytes,
+        request: original.request(),
+        original: Arc::new(original),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use sozu_command_lib::proto::command::request::RequestType;
+    use prost::Message;
+    use sozu_command_lib::proto::command::{Request, request::RequestType};
 
     use super::*;
 
@@ -31,13 +26,21 @@ mod tests {
         index: -1,
     };
 
+    fn change(position: Position, bytes: Vec<u8>) -> BusChange {
+        let original = Original {
+            bytes,
+            ..Original::default()
+        };
+        super::change(position, original)
+    }
+
     #[test]
     fn a_request_and_what_is_none() {
         let request = Request::from(RequestType::RemoveCluster("a".to_owned()));
         let bytes = request.encode_to_vec();
         let taken = change(PLACE, bytes.clone());
         assert_eq!(taken.request, Ok(request));
-        assert_eq!(taken.bytes.as_ref(), bytes);
+        assert_eq!(taken.original.bytes, bytes);
 
         let cut = change(PLACE, bytes[..bytes.len() - 1].to_vec());
         assert!(cut.request.unwrap_err().contains("no protobuf Request"));

@@ -5,6 +5,7 @@
 use std::{
     collections::VecDeque,
     pin::Pin,
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
@@ -25,7 +26,7 @@ use super::{
     work::{Stop, Work},
 };
 use crate::{
-    messages::{BusChange, Changes, DeclareError, Declared, Position},
+    messages::{BusChange, Changes, DeclareError, Declared, Original, Position},
     metrics,
 };
 
@@ -114,14 +115,20 @@ impl Session {
             batch,
             published: message.payload.metadata.publish_time,
         };
-        self.takes(arrival, decode::change(position, message.payload.data))
+        let original = Original {
+            bytes: message.payload.data,
+            key: message.payload.metadata.partition_key,
+            published: Some(arrival.published).filter(|at| *at > 0),
+            again: None,
+        };
+        self.takes(arrival, decode::change(position, original))
     }
 
     fn takes(&mut self, arrival: Arrival, change: BusChange) -> Result<(), Stop> {
         if !self.track.arrived(arrival) {
             return Err(Stop::Rewound);
         }
-        self.waiting_bytes += change.bytes.len();
+        self.waiting_bytes += change.original.bytes.len();
         self.waiting.push_back(change);
         Ok(())
     }
@@ -142,7 +149,7 @@ impl Session {
             let change = BusChange {
                 position,
                 request: Err(format!("the entry cannot be taken apart: {why}")),
-                bytes: [].into(),
+                original: Arc::default(),
             };
             let arrival = Arrival {
                 position,
@@ -159,7 +166,8 @@ impl Session {
         if self.handed.is_empty() {
             let lot = self.waiting.len().min(HANDED);
             self.handed.extend(self.waiting.drain(..lot));
-            let bytes: usize = self.handed.iter().map(|change| change.bytes.len()).sum();
+            let sizes = self.handed.iter();
+            let bytes: usize = sizes.map(|change| change.original.bytes.len()).sum();
             self.waiting_bytes = self.waiting_bytes.saturating_sub(bytes);
         }
     }
@@ -211,6 +219,7 @@ impl Work {
                 // The keeper is gone for good: the program ends.
                 std::future::pending::<()>().await;
             },
+            () = Self::outbox_says(&mut self.outbox) => {}
             () = sleep_until(again_at), if session.again_at.is_some() => session.again_at = None,
             () = sleep_until(slow_at), if asks && now < slow_at => self.trouble(Some(
                 "the keeper has not taken the last messages yet, see state_keeper; the broker keeps the others".to_owned(),
@@ -272,6 +281,10 @@ impl Work {
             // It has to hear of the subscription first.
             Ok(Err(error @ DeclareError::Starting)) => Err(Stop::Keeper(error.to_string())),
             Ok(Err(error)) => {
+                if let DeclareError::LettersFull { taken } = &error {
+                    let handed = &mut session.handed;
+                    handed.retain(|change| Some(change.position) > *taken);
+                }
                 session.again_at = Some(Instant::now() + AGAIN);
                 self.trouble(Some(error.to_string()));
                 Ok(())

@@ -5,7 +5,7 @@
 //! the keeper by its position, so every session simply begins where the database says.
 //!
 //! Read in this order: `actor` and `work` (sessions, one after the other), `flow` (one session's messages), `track`
-//! (places, entries, what may be acknowledged) and `decode`: plain rules. `broker` is all that speaks with the `pulsar`
+//! (places, entries, what may be acknowledged) and `decode`: plain rules; `outbox` sends refused messages on. `broker` is all that speaks with the `pulsar`
 //! crate and knows its traps, but for `look`, which finds out why a connection fails; `address` and `token` say where the broker is and who we are; `word` is what people
 //! are told. `publisher` and `unsubscribe` are what the commands of these names do, without any actor.
 
@@ -17,6 +17,7 @@ mod decode;
 pub mod error;
 mod flow;
 mod look;
+mod outbox;
 mod publisher;
 mod token;
 mod track;

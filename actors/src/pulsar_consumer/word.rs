@@ -2,9 +2,6 @@
 
 use crate::state_keeper::report::SourceReport;
 
-/// So many problems are shown; the others are counted.
-const SHOWN: usize = 5;
-
 /// How it stands with the topic.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) enum Standing {
@@ -25,11 +22,12 @@ pub(super) enum Standing {
 /// A component's own word: in short, and what is wrong, if anything.
 pub(super) type Word = (String, Option<String>);
 
-/// The word for what is known. `trouble`: what keeps it from its work.
+/// The word for what is known. `trouble`: what keeps it from its work; `outbox`: what keeps dead letters from their topic.
 pub(super) fn word(
     standing: &Standing,
     trouble: Option<&str>,
     source: Option<&SourceReport>,
+    outbox: Option<&str>,
 ) -> Word {
     let detail = match standing {
         Standing::WaitsForSozu => "waits for Sōzu".to_owned(),
@@ -44,7 +42,12 @@ pub(super) fn word(
     };
     let mut problems: Vec<String> = trouble.map(ToOwned::to_owned).into_iter().collect();
     if let Some(source) = source {
-        problems.extend(source.refused.iter().cloned());
+        let letters = source.letters.rows;
+        if letters > 0 {
+            problems.push(format!(
+                "{letters} dead letters: messages that were refused; `sozu-manager dead-letters list` tells why, then retry or discard them"
+            ));
+        }
         if source.unservable > 0 {
             let objects = source.unservable;
             problems.push(format!(
@@ -58,19 +61,17 @@ pub(super) fn word(
             ));
         }
     }
+    problems.extend(outbox.map(ToOwned::to_owned));
     if problems.is_empty() {
         return (detail, None);
     }
-    let mut error = problems[..problems.len().min(SHOWN)].join(" | ");
-    if problems.len() > SHOWN {
-        error = format!("{error} | and {} more", problems.len() - SHOWN);
-    }
-    (detail, Some(error))
+    (detail, Some(problems.join(" | ")))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::state_keeper::store::Count;
 
     #[test]
     fn what_is_wrong_is_told_the_nearest_cause_first() {
@@ -79,11 +80,15 @@ mod tests {
             to_go: None,
         };
         assert_eq!(
-            word(&reads, None, None),
+            word(&reads, None, None, None),
             ("caught up, 12 taken".to_owned(), None)
         );
         let source = SourceReport {
-            refused: (0..6).map(|n| format!("r{n}")).collect(),
+            letters: Count {
+                rows: 3,
+                ..Count::default()
+            },
+            unservable: 1,
             parked: 2,
             ..SourceReport::default()
         };
@@ -94,11 +99,13 @@ mod tests {
             },
             Some("away"),
             Some(&source),
+            Some("no topic"),
         );
         assert_eq!(detail, "catching up, about 7 to go, 1 taken");
-        assert_eq!(
-            error.as_deref(),
-            Some("away | r0 | r1 | r2 | r3 | and 3 more")
-        );
+        let error = error.unwrap();
+        let problems: Vec<&str> = error.split(" | ").collect();
+        assert_eq!(problems.len(), 5, "{error}");
+        assert_eq!((problems[0], problems[4]), ("away", "no topic"));
+        assert!(problems[1].starts_with("3 dead letters"), "{error}");
     }
 }

@@ -61,6 +61,8 @@ pub(super) struct Work {
     pub(super) keeper: Ref<StateKeeper>,
     pub(super) report: watch::Receiver<Arc<Report>>,
     pub(super) standing: Standing,
+    /// What keeps the outbox from its work, if there is one.
+    pub(super) outbox: Option<watch::Receiver<Option<String>>>,
     reporter: Reporter,
     trouble: Option<String>,
     said: Option<Word>,
@@ -72,12 +74,14 @@ impl Work {
         keeper: Ref<StateKeeper>,
         report: watch::Receiver<Arc<Report>>,
         reporter: Reporter,
+        outbox: Option<watch::Receiver<Option<String>>>,
     ) -> Self {
         Self {
             config,
             keeper,
             report,
             standing: Standing::default(),
+            outbox,
             reporter,
             trouble: None,
             said: None,
@@ -188,6 +192,17 @@ impl Work {
         }
     }
 
+    /// The outbox has something else to say.
+    pub(super) async fn outbox_says(outbox: &mut Option<watch::Receiver<Option<String>>>) {
+        let news = match outbox {
+            Some(says) => says.changed().await.is_ok(),
+            None => false,
+        };
+        if !news {
+            std::future::pending::<()>().await;
+        }
+    }
+
     pub(super) fn source(&self) -> Option<SourceReport> {
         let report = self.report.borrow();
         report.sources.get(&self.config.source).cloned()
@@ -209,10 +224,12 @@ impl Work {
 
     /// Says how it stands, if that is news.
     pub(super) fn say(&mut self) {
+        let outbox = self.outbox.as_ref().and_then(|says| says.borrow().clone());
         let word = word(
             &self.standing,
             self.trouble.as_deref(),
             self.source().as_ref(),
+            outbox.as_deref(),
         );
         if self.said.as_ref() == Some(&word) {
             return;

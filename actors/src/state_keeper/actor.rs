@@ -3,6 +3,7 @@
 use std::{
     collections::HashMap,
     future::Future,
+    path::PathBuf,
     sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
@@ -22,10 +23,12 @@ use super::{
     keeper::Keeper,
     persons::Persons,
     report::Report,
-    store::{Store, StoreError, Writer},
+    store::{Counts, Store, StoreError, Writer, Written},
 };
 use crate::{
-    messages::{Changes, DeclareError, Declared, Listing, NotListed, Position, Subscribed},
+    messages::{
+        Changes, DeclareError, Declared, Listing, NotListed, OrderError, Position, Subscribed,
+    },
     metrics,
     socket_pool::SocketPool,
 };
@@ -61,6 +64,8 @@ pub struct StateKeeper {
     next_reply: u64,
     tick: Option<SpawnHandle>,
     database_bytes: u64,
+    /// How many dead letters there are, if the rules have not heard of it.
+    letters: Option<Arc<Counts>>,
     instance: Option<Arc<str>>,
     life: u64,
     /// When the last snapshot was made.
@@ -90,6 +95,7 @@ impl StateKeeper {
             next_reply: 0,
             tick: None,
             database_bytes: 0,
+            letters: None,
             instance: None,
             life: rand::random(),
             published: Duration::ZERO,
@@ -195,6 +201,12 @@ impl StateKeeper {
                     Event::OrderAppended(keeper.written(result))
                 });
             }
+            Effect::EndLetters(ending) => {
+                let written = self.writer(|writer| writer.end_letters(ending));
+                self.then(written, context, |result, keeper| {
+                    Event::LettersEnded(keeper.ended(result))
+                });
+            }
             Effect::KeepPause { pause, reply } => {
                 let written = self.writer(move |writer| writer.keep_pause(pause));
                 self.then(written, context, move |result, keeper| Event::PauseKept {
@@ -281,14 +293,27 @@ impl StateKeeper {
         let then = future.into_actor(self).map(|output, keeper, context| {
             may_end_at(STEP);
             let event = event(output, keeper);
+            // First: what is on disk counts before what is not waits no more.
+            keeper.tell_letters(context);
             keeper.on(event, context);
         });
         context.spawn(then);
     }
 
-    fn writer<A>(&self, ask: A) -> impl Future<Output = Result<u64, StoreError>> + use<A>
+    /// The rules hear how many dead letters there are, if that is news.
+    pub(super) fn tell_letters(&mut self, context: &mut Context<Self>) {
+        if let Some(letters) = self.letters.take() {
+            self.on(Event::Letters(letters), context);
+        }
+    }
+
+    pub(super) fn state_directory(&self) -> PathBuf {
+        self.config.state_directory.path().to_owned()
+    }
+
+    pub(super) fn writer<A>(&self, ask: A) -> impl Future<Output = Written> + use<A>
     where
-        A: FnOnce(&Writer) -> oneshot::Receiver<Result<u64, StoreError>>,
+        A: FnOnce(&Writer) -> oneshot::Receiver<Written>,
     {
         let written = self.open.as_ref().map(|(_, writer)| ask(writer));
         async move {
@@ -299,10 +324,13 @@ impl StateKeeper {
         }
     }
 
-    fn written(&mut self, result: Result<u64, StoreError>) -> Result<(), String> {
+    pub(super) fn written(&mut self, result: Written) -> Result<(), String> {
         match result {
-            Ok(bytes) => {
-                self.database_bytes = bytes;
+            Ok(done) => {
+                self.database_bytes = done.bytes;
+                if done.letters.is_some() {
+                    self.letters = done.letters;
+                }
                 Ok(())
             }
             Err(error) => {
@@ -312,6 +340,18 @@ impl StateKeeper {
                     self.reporter.failed(text.clone());
                 }
                 Err(text)
+            }
+        }
+    }
+
+    fn ended(&mut self, result: Written) -> Result<usize, OrderError> {
+        match result {
+            Err(StoreError::NoSuchLetter(letter)) => Err(OrderError::NoSuchLetter(letter)),
+            Err(StoreError::Overtaken { letter, by }) => Err(OrderError::Overtaken { letter, by }),
+            result => {
+                let ended = result.as_ref().map_or(0, |done| done.ended);
+                self.written(result).map_err(OrderError::Disk)?;
+                Ok(usize::try_from(ended).unwrap_or(usize::MAX))
             }
         }
     }

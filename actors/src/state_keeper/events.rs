@@ -20,10 +20,12 @@ use super::{
     log::Entry,
     operator::Answer,
     policy::Policy,
+    store::Counts,
     verdict::Verdict,
 };
 use crate::messages::{
-    Changes, DeclareError, Declared, Listing, Order, Position, SourceName, Subscribed,
+    Changes, DeclareError, Declared, Letters, Listing, Order, OrderError, Position, SourceName,
+    Subscribed,
 };
 
 /// What the keeper is told by its configuration.
@@ -45,6 +47,30 @@ pub struct Settings {
     pub sources: Vec<SourceName>,
     /// The buses, and what each may do.
     pub policies: HashMap<SourceName, Policy>,
+    /// Buses wait once there are so many dead letters; nothing: the oldest goes.
+    pub letter_room: Option<Room>,
+}
+
+/// So many dead letters there may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Room {
+    /// Letters.
+    pub rows: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+impl Room {
+    /// Whether no other letter is to come.
+    pub fn is_used_up(&self) -> bool {
+        self.rows == 0 || self.bytes == 0
+    }
+
+    /// One of so many bytes comes.
+    pub fn take(&mut self, bytes: usize) {
+        self.rows = self.rows.saturating_sub(1);
+        self.bytes = self.bytes.saturating_sub(bytes as u64);
+    }
 }
 
 /// When something happens.
@@ -75,6 +101,8 @@ pub struct Loaded {
     pub complete_life: Option<Arc<str>>,
     /// A person's pause, which may be over.
     pub pause: Option<Pause>,
+    /// How many dead letters there are.
+    pub letters: Arc<Counts>,
     /// Removals by conclusion within the last hour, per source.
     pub removed_lately: HashMap<SourceName, usize>,
 }
@@ -131,6 +159,10 @@ pub enum Event {
     },
     /// The entries of the last [`Effect::AppendOrder`] are on disk, or not.
     OrderAppended(Result<(), String>),
+    /// The last [`Effect::EndLetters`] is on disk, for so many letters; or not.
+    LettersEnded(Result<usize, OrderError>),
+    /// So many dead letters there are now.
+    Letters(Arc<Counts>),
     /// A person pauses, or ends the pause; `reply` names who waits for the answer.
     Pause {
         /// The user id of the person's process.
@@ -172,6 +204,8 @@ pub enum Effect {
     },
     /// Write a person's order to the log, in one transaction, before anything of it is sent.
     AppendOrder(Vec<Arc<Entry>>),
+    /// Write that dead letters end by a person's order, and as what one is tried again, in one transaction.
+    EndLetters(Arc<Ending>),
     /// Write that there is a pause, or none.
     KeepPause {
         /// The pause.
@@ -225,6 +259,31 @@ pub struct Acceptance {
     pub complete_life: Option<Arc<str>>,
     /// These buses have caught up.
     pub caught_up: HashSet<SourceName>,
+}
+
+/// Dead letters end.
+#[derive(Debug)]
+pub struct Ending {
+    /// The user id of the person's process.
+    pub uid: u32,
+    /// How, and which.
+    pub how: End,
+}
+
+/// How dead letters end.
+#[derive(Debug)]
+pub enum End {
+    /// Nobody wants them.
+    Discarded(Letters),
+    /// One is tried again.
+    Retried {
+        /// Which.
+        seq: u64,
+        /// As what.
+        again: Arc<Entry>,
+        /// Also if it was overtaken.
+        force: bool,
+    },
 }
 
 /// A source's place.

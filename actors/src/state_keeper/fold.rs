@@ -83,9 +83,9 @@ pub(super) fn fold(entry: Arc<Entry>, desired: &mut Desired, belief: &Belief) ->
         nth: 0,
         entry,
     };
-    let outcome = match &folded.entry.admission {
-        Admission::Refused(reason) => Err(reason.clone()),
-        _ => turn(&mut folded, desired, belief),
+    let outcome = match folded.entry.refusal() {
+        Some(reason) => Err(reason.to_owned()),
+        None => turn(&mut folded, desired, belief),
     };
     folded.provisional = match outcome {
         Ok(provisional) => provisional,
@@ -200,7 +200,7 @@ fn touch(
 /// A bus's backend waits for a cluster that nobody knows yet.
 fn waits_for(entry: &Entry, object: &Object, desired: &Desired) -> Option<Arc<str>> {
     let cluster = match object {
-        Object::Backend(backend) if entry.position.is_some() => backend.cluster_id.as_str(),
+        Object::Backend(backend) if entry.original.is_some() => backend.cluster_id.as_str(),
         _ => return None,
     };
     (!desired.has_cluster(cluster)).then(|| cluster.into())

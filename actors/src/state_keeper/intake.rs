@@ -100,6 +100,10 @@ impl Keeper {
         if self.has_to_subscribe(&changes.source) {
             return Some(DeclareError::Starting);
         }
+        if self.letter_room().is_some_and(|room| room.is_used_up()) {
+            let taken = self.positions.get(&changes.source).copied();
+            return Some(DeclareError::LettersFull { taken });
+        }
         (!self.is_here()).then_some(DeclareError::Away)
     }
 
@@ -209,6 +213,7 @@ impl Keeper {
             entries,
             removals: 0,
             taken: Taken::default(),
+            is_cut: false,
             reply,
         });
     }
@@ -380,13 +385,18 @@ impl Keeper {
                 match appending.mark {
                     Mark::Device(device) => {
                         self.devices.insert(appending.source.clone(), device);
-                        self.take_files(appending.source, appending.taken);
+                        self.take_files(appending.source.clone(), appending.taken);
                     }
                     Mark::Position(position) => {
-                        self.positions.insert(appending.source, position);
+                        self.positions.insert(appending.source.clone(), position);
                     }
                 }
-                Ok(Declared { changes })
+                if appending.is_cut {
+                    let taken = self.positions.get(&appending.source).copied();
+                    Err(DeclareError::LettersFull { taken })
+                } else {
+                    Ok(Declared { changes })
+                }
             }
             Err(error) => {
                 self.disk = Some(error.clone());

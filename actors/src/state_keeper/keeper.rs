@@ -29,6 +29,7 @@ use super::{
     plan::Step,
     report::Listeners,
     sending::{self, Prepared},
+    store::Counts,
     upgrade::Workers,
 };
 use crate::messages::{DeclareError, Position, SourceName};
@@ -75,6 +76,8 @@ pub(super) struct Appending {
     pub entries: Vec<Arc<Entry>>,
     pub removals: usize,
     pub taken: Taken,
+    /// What came behind it was not taken: there is no room for dead letters.
+    pub is_cut: bool,
     pub reply: u64,
 }
 
@@ -182,6 +185,8 @@ pub struct Keeper {
     pub(super) acceptance: Acceptance,
     pub(super) accepting: Accepting,
     pub(super) disk: Option<String>,
+    /// How many dead letters are on disk.
+    pub(super) letters: Arc<Counts>,
     /// What persons asked for.
     pub(super) desk: operator::Desk,
 }
@@ -239,6 +244,7 @@ impl Keeper {
             acceptance: Acceptance::default(),
             accepting: Accepting::Nothing,
             disk: None,
+            letters: loaded.letters,
             desk: operator::Desk::default(),
             settings,
         };
@@ -333,6 +339,8 @@ impl Keeper {
             Event::ReadSame(took) => self.on_read_same(now, took),
             Event::Order { order, reply } => self.desk.orders.push_back((order, reply)),
             Event::OrderAppended(result) => self.on_order_appended(now, result, &mut effects),
+            Event::LettersEnded(result) => self.on_letters_ended(now, result, &mut effects),
+            Event::Letters(letters) => self.letters = letters,
             Event::Pause { uid, lasts, reply } => {
                 self.on_pause(now, uid, lasts, reply, &mut effects);
             }
@@ -373,7 +381,11 @@ impl Keeper {
     fn may_settle(&self, now: Now, event: &Event) -> bool {
         let says_little = matches!(
             event,
-            Event::Changes { .. } | Event::Appended(_) | Event::Accepted(_) | Event::Tick
+            Event::Changes { .. }
+                | Event::Appended(_)
+                | Event::Accepted(_)
+                | Event::Letters(_)
+                | Event::Tick
         );
         !says_little || self.busy || self.tail.len() < FLOOD || now.at >= self.settled_at + TURN
     }

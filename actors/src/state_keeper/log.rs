@@ -19,7 +19,7 @@ use super::{
     key::{Key, Object},
     verdict::Verdict,
 };
-use crate::messages::{Position, SourceName};
+use crate::messages::{Original, Position, SourceName};
 
 /// How an entry was judged when it was taken. Stored with it, so that a change of configuration
 /// never undoes what was taken.
@@ -61,6 +61,8 @@ pub enum Word {
     Discard(Arc<str>),
     /// The orphan goes.
     Remove,
+    /// A refused message is tried again: judged once more, and refused at once for this reason, if any.
+    Retry(Result<(), Arc<str>>),
 }
 
 /// One change that was taken.
@@ -78,8 +80,8 @@ pub struct Entry {
     pub origin: Option<Arc<PathBuf>>,
     /// Its place in the stream, for a bus.
     pub position: Option<Position>,
-    /// A bus's own bytes, of what is not let in.
-    pub original: Option<Arc<[u8]>>,
+    /// The message, for a bus: what is refused keeps it.
+    pub original: Option<Arc<Original>>,
     /// How it was judged.
     pub admission: Admission,
 }
@@ -139,8 +141,23 @@ impl Entry {
     /// Whether each object is spoken of by itself: in a directory's listing, in what the guard holds,
     /// and in what a person says of what is kept. A bus's order is taken as Sōzu would take it.
     pub fn is_listed(&self) -> bool {
-        self.origin.is_some()
-            || matches!(self.admission, Admission::Operator(_) | Admission::Held(_))
+        let is_kept = match &self.admission {
+            Admission::Operator(operator) => !matches!(operator.word, Word::Retry(_)),
+            admission => matches!(admission, Admission::Held(_)),
+        };
+        self.origin.is_some() || is_kept
+    }
+
+    /// Why it is not let in.
+    pub fn refusal(&self) -> Option<&str> {
+        match &self.admission {
+            Admission::Refused(reason) => Some(reason),
+            Admission::Operator(Operator {
+                word: Word::Retry(Err(reason)),
+                ..
+            }) => Some(reason),
+            _ => None,
+        }
     }
 
     /// Whether it was said while its bus caught up.

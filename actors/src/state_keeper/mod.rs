@@ -37,6 +37,7 @@ mod intake;
 mod journalist;
 pub mod keeper;
 pub mod key;
+mod letters;
 pub mod listing;
 pub mod log;
 pub mod operator;
@@ -48,7 +49,9 @@ pub mod plan;
 #[cfg(test)]
 mod plan_properties;
 pub mod policy;
+mod post;
 mod reading;
+pub mod redact;
 mod renewing;
 pub mod report;
 mod reporting;

@@ -20,6 +20,7 @@ use super::{
     log::{Admission, Entry, Operator, Word},
     plan::{self, Need},
     report::Difference,
+    verdict::Verdict,
 };
 use crate::messages::{
     DiffError, Differing, Kept, KeyName, Order, OrderError, Ordered, Paused, SourceName, What,
@@ -28,6 +29,8 @@ use crate::messages::{
 /// How long a person waits for verdicts, or for Sōzu to be read. What is ordered is done after it
 /// all the same.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// So many reasons of refusals a person is told.
+const REASONS: usize = 5;
 /// What Sōzu holds where nobody has an opinion, in a list of differences.
 const FOREIGN: &str = "foreign";
 
@@ -42,13 +45,16 @@ pub enum Answer {
     Compare(Result<Vec<Differing>, DiffError>),
 }
 
+/// What has to be written for an order, and its entries.
+pub(super) type Ordering = (Effect, Vec<Arc<Entry>>);
+
 /// What persons asked for and wait for.
 #[derive(Default)]
 pub(super) struct Desk {
     /// Not taken yet.
     pub orders: VecDeque<(Order, u64)>,
     /// Being written.
-    writing: Option<(Vec<Arc<Entry>>, u64)>,
+    pub(super) writing: Option<(Vec<Arc<Entry>>, u64)>,
     receipts: Vec<Receipt>,
     comparisons: Vec<Comparison>,
     /// Who waits for a pause to be written, and whether there was one before.
@@ -60,6 +66,7 @@ struct Receipt {
     reply: u64,
     open: HashSet<u64>,
     verdicts: BTreeMap<&'static str, usize>,
+    reasons: Vec<String>,
     until: Duration,
 }
 
@@ -81,6 +88,11 @@ impl Desk {
             for verdict in &acceptance.verdicts {
                 if receipt.open.remove(&verdict.seq) {
                     *receipt.verdicts.entry(verdict.verdict.name()).or_default() += 1;
+                    if let Verdict::Refused(reason) = &verdict.verdict
+                        && receipt.reasons.len() < REASONS
+                    {
+                        receipt.reasons.push(reason.clone());
+                    }
                 }
             }
         }
@@ -94,19 +106,33 @@ impl Keeper {
             let Some((order, reply)) = self.desk.orders.pop_front() else {
                 return;
             };
-            let entries = self.entries_of(now, &order);
-            if entries.is_empty() {
-                let error = match order.what {
-                    What::Release(id) | What::Discard(id) => OrderError::NoSuchHold(id),
-                    What::RemoveOrphans(source) => OrderError::NoOrphans(source),
-                };
-                effects.push(Effect::Answer(reply, Answer::Order(Err(error))));
-                continue;
+            let taken = match &order.what {
+                What::Retry { .. } | What::DiscardLetters(_) => self.take_letters(now, &order),
+                _ => self.take_kept(now, &order),
+            };
+            match taken {
+                Ok((effect, entries)) => {
+                    effects.push(effect);
+                    self.desk.writing = Some((entries, reply));
+                }
+                Err(error) => effects.push(Effect::Answer(reply, Answer::Order(Err(error)))),
             }
-            let entries: Vec<Arc<Entry>> = entries.into_iter().map(Arc::new).collect();
-            effects.push(Effect::AppendOrder(entries.clone()));
-            self.desk.writing = Some((entries, reply));
         }
+    }
+
+    /// What has to be written for an order about what is kept.
+    fn take_kept(&mut self, now: Now, order: &Order) -> Result<Ordering, OrderError> {
+        let entries = self.entries_of(now, order);
+        if !entries.is_empty() {
+            let entries: Vec<Arc<Entry>> = entries.into_iter().map(Arc::new).collect();
+            return Ok((Effect::AppendOrder(entries.clone()), entries));
+        }
+        Err(match &order.what {
+            What::RemoveOrphans(source) => OrderError::NoOrphans(source.clone()),
+            What::Release(id) | What::Discard(id) => OrderError::NoSuchHold(id.clone()),
+            What::Retry { letter, .. } => OrderError::NoSuchLetter(letter.seq),
+            What::DiscardLetters(_) => OrderError::Starting,
+        })
     }
 
     /// One entry for each object that the order is about: users before what they use.
@@ -115,6 +141,7 @@ impl Keeper {
             What::Release(id) => (Word::Release(id.clone()), self.held_by(id)),
             What::Discard(id) => (Word::Discard(id.clone()), self.held_by(id)),
             What::RemoveOrphans(source) => (Word::Remove, self.orphans_of(source)),
+            What::Retry { .. } | What::DiscardLetters(_) => return Vec::new(),
         };
         // What comes in the place of something, then what goes, users before what they use.
         objects.sort_by(|(a, ..), (b, ..)| b.kind().cmp(&a.kind()).then_with(|| a.cmp(b)));
@@ -167,6 +194,7 @@ impl Keeper {
             reply,
             open: entries.iter().map(|entry| entry.seq).collect(),
             verdicts: BTreeMap::new(),
+            reasons: Vec::new(),
             until: now.at + PATIENCE,
         });
         for entry in entries {
@@ -191,6 +219,7 @@ impl Keeper {
                 verdicts,
                 open,
                 waits_for: (open > 0).then(|| waits_for.clone()),
+                reasons: std::mem::take(&mut receipt.reasons),
             };
             effects.push(Effect::Answer(receipt.reply, Answer::Order(Ok(ordered))));
             false

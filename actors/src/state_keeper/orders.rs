@@ -69,7 +69,7 @@ impl Bus {
 
 /// A message without a payload asks for nothing.
 fn is_empty(change: &BusChange) -> bool {
-    change.bytes.is_empty() && change.request == Ok(Request::default())
+    change.original.bytes.is_empty() && change.request == Ok(Request::default())
 }
 
 /// A bus that catches up with where its topic ended when it subscribed.
@@ -220,7 +220,7 @@ impl Keeper {
         if news.len() < sent {
             effects.push(Effect::Redelivered(source.clone(), sent - news.len()));
         }
-        let Some(last) = news.last().map(|change| change.position) else {
+        let Some(mut last) = news.last().map(|change| change.position) else {
             effects.push(Effect::Reply(reply, Ok(Declared { changes: 0 })));
             return;
         };
@@ -241,20 +241,32 @@ impl Keeper {
         };
         let mut entries = Vec::with_capacity(news.len());
         let mut skipped = 0;
+        let mut room = self.letter_room();
+        let mut taken = known;
+        let mut is_full = false;
         for change in news {
             if is_empty(&change) {
                 skipped += 1;
+                taken = Some(change.position);
                 continue;
             }
-            let judged = self.judge_order(&change, &policy, objects);
+            let judged = self.judge_order(&change.request, &policy, objects);
+            if let (Err(_), Some(room)) = (&judged, &mut room) {
+                if room.is_used_up() {
+                    is_full = true;
+                    break;
+                }
+                room.take(change.original.bytes.len());
+            }
+            taken = Some(change.position);
             objects += usize::from(judged.is_ok());
             self.last_seq += 1;
-            let (request, admission, original) = match judged {
-                Ok(request) => (request, taken_as.clone(), None),
-                Err(reason) => {
-                    let request = change.request.unwrap_or_default();
-                    (request, Admission::Refused(reason), Some(change.bytes))
-                }
+            let (request, admission) = match judged {
+                Ok(request) => (request, taken_as.clone()),
+                Err(reason) => (
+                    change.request.unwrap_or_default(),
+                    Admission::Refused(reason),
+                ),
             };
             entries.push(Entry {
                 seq: self.last_seq,
@@ -263,23 +275,29 @@ impl Keeper {
                 request,
                 origin: None,
                 position: Some(change.position),
-                original,
+                original: Some(change.original),
                 admission,
             });
         }
         if skipped > 0 {
             effects.push(Effect::Skipped(source.clone(), skipped));
         }
+        if let (true, Some(taken)) = (is_full, taken) {
+            last = taken;
+        }
         self.append(source, Mark::Position(last), entries, reply, effects);
+        if let Some(appending) = &mut self.appending {
+            appending.is_cut = is_full;
+        }
     }
 
-    fn judge_order(
+    pub(super) fn judge_order(
         &self,
-        change: &BusChange,
+        request: &Result<Request, String>,
         policy: &Policy,
         objects: usize,
     ) -> Result<Request, String> {
-        let request = change.request.clone()?;
+        let request = request.clone()?;
         let Some(asked) = &request.request_type else {
             return Err(
                 "a verb that this version does not know; the producer may be newer".to_owned(),

@@ -178,7 +178,7 @@ fn entry(seq: u64, request: Request) -> Entry {
             entry: seq,
             index: -1,
         }),
-        original: None,
+        original: Some(Arc::default()),
         admission: Admission::Order,
     }
 }

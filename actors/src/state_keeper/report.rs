@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::SystemTime};
 
 use sozu_socket::Life;
 
-use super::key::Kind;
+use super::{key::Kind, store::Count};
 use crate::messages::{Position, SourceName};
 
 /// The protocol of a listener of Sōzu.
@@ -98,6 +98,8 @@ pub struct SourceReport {
     pub caught_up: Option<bool>,
     /// Changes that wait for their cluster.
     pub parked: usize,
+    /// Refused messages that wait for a person.
+    pub letters: Count,
 }
 
 /// How Sōzu differs from what is wanted.

@@ -166,7 +166,11 @@ impl Keeper {
                     .collect();
             }
         }
+        for source in self.letters.sources() {
+            sources.entry(source.clone()).or_default();
+        }
         for (source, report) in &mut sources {
+            report.letters = self.letters.of(source);
             report.holds = declared
                 .holds(source)
                 .map(|(id, objects)| Hold {

@@ -140,6 +140,12 @@ impl Keeper {
 
     /// The entries whose verdicts are not on disk yet, and whose they are.
     pub(super) fn unwritten(&self) -> impl Iterator<Item = (&SourceName, u64)> {
+        let verdicts = self.unwritten_verdicts();
+        verdicts.map(|verdict| (&verdict.source, verdict.seq))
+    }
+
+    /// The verdicts that are not on disk yet.
+    pub(super) fn unwritten_verdicts(&self) -> impl Iterator<Item = &FinalVerdict> {
         let writing = match &self.accepting {
             Accepting::Nothing => None,
             Accepting::Writing(acceptance) | Accepting::Failed { acceptance, .. } => {
@@ -149,8 +155,7 @@ impl Keeper {
         let writing = writing
             .into_iter()
             .flat_map(|acceptance| &acceptance.verdicts);
-        let verdicts = writing.chain(&self.acceptance.verdicts);
-        verdicts.map(|verdict| (&verdict.source, verdict.seq))
+        writing.chain(&self.acceptance.verdicts)
     }
 
     pub(super) fn on_accepted(&mut self, now: Now, result: Result<(), String>) {

@@ -528,7 +528,10 @@ fn undecodable_and_forbidden_changes_are_refused_with_their_bytes() {
     let change = |entry, request| BusChange {
         position: place(entry),
         request,
-        bytes: Arc::from([7]),
+        original: Arc::new(Original {
+            bytes: vec![7],
+            ..Original::default()
+        }),
     };
     let changes = vec![
         change(0, Err("no protobuf".to_owned())),

@@ -47,6 +47,7 @@ impl Disk {
             caught_up: self.caught_up.clone(),
             complete_life: self.complete_life.clone(),
             pause: self.pause,
+            letters: Arc::default(),
             removed_lately: HashMap::new(),
         }
     }

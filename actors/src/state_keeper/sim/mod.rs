@@ -7,6 +7,7 @@ mod disk;
 mod exhaustive;
 mod faults;
 mod floods;
+mod letters;
 mod ops;
 mod orders;
 mod pauses;
@@ -37,7 +38,7 @@ use truth::Onlooker;
 use super::{
     answer::Outcome,
     declared::Wanted,
-    events::{Effect, Event, Mark, Now, Settings},
+    events::{Effect, End, Event, Mark, Now, Settings},
     examples::{HTTP, TCP, backend, cluster, http, keyed},
     gate::Mode,
     guard::Bounds,
@@ -51,8 +52,8 @@ use super::{
     verdict::Verdict,
 };
 use crate::messages::{
-    BusChange, Changes, DeclareError, Declared, FileContent, ListedFile, Listing, Position,
-    SourceName, Subscribed,
+    BusChange, Changes, DeclareError, Declared, FileContent, ListedFile, Listing, OrderError,
+    Original, Position, SourceName, Subscribed,
 };
 
 struct World {
@@ -154,6 +155,7 @@ fn settings(mode: Mode, topics: &[Topic]) -> Settings {
             .iter()
             .map(|topic| (topic.source.clone(), policy.clone()))
             .collect(),
+        letter_room: None,
     }
 }
 
@@ -285,6 +287,7 @@ impl World {
             effect,
             Effect::Append { .. }
                 | Effect::AppendOrder(_)
+                | Effect::EndLetters(_)
                 | Effect::Accept(_)
                 | Effect::Send(_)
                 | Effect::KeepPause { .. }
@@ -396,6 +399,15 @@ impl World {
                 let open = entries.into_iter().map(|entry| (entry, None));
                 self.disk.journal.extend(open);
                 Event::OrderAppended(Ok(()))
+            }
+            Effect::EndLetters(_) if self.is_disk_full() => {
+                Event::LettersEnded(Err(OrderError::Disk("no space left".to_owned())))
+            }
+            Effect::EndLetters(ending) => {
+                if let End::Retried { again, .. } = &ending.how {
+                    self.disk.journal.push((again.clone(), None));
+                }
+                Event::LettersEnded(Ok(1))
             }
             Effect::Answer(_, answer) => {
                 self.answers.push(answer);
@@ -600,7 +612,7 @@ fn bus_changes(first: u64, requests: &[Request]) -> Changes {
         .map(|(request, entry)| BusChange {
             position: place(entry),
             request: Ok(request.clone()),
-            bytes: Arc::from([]),
+            original: Arc::default(),
         });
     Changes {
         source: bus(),

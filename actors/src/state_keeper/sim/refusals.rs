@@ -17,12 +17,12 @@ fn with_clusters() -> World {
 
 impl World {
     /// Hands over changes of the bus, without waiting for what becomes of them.
-    fn hands_over(&mut self, first: u64, requests: &[Request]) {
+    pub(super) fn hands_over(&mut self, first: u64, requests: &[Request]) {
         let changes = requests.iter().zip(first..);
         let changes = changes.map(|(request, entry)| BusChange {
             position: place(entry),
             request: Ok(request.clone()),
-            bytes: Arc::from([]),
+            original: Arc::default(),
         });
         let changes = Changes {
             source: bus(),

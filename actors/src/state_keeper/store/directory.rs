@@ -3,7 +3,7 @@
 use std::{
     fs::{self, DirBuilder, File},
     os::unix::fs::{DirBuilderExt, PermissionsExt},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -37,6 +37,11 @@ impl StateDirectory {
             turns: Arc::default(),
             damage: Mutex::default(),
         }
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Makes the directory where it is missing, and holds its lock for as long as this lives; then nobody but us may

@@ -44,6 +44,17 @@ pub enum StoreError {
     /// The position of a source that this version cannot read.
     #[error("the position of the source {0} cannot be read")]
     Position(String),
+    /// There is no such dead letter, or no longer.
+    #[error("there is no dead letter {0}")]
+    NoSuchLetter(u64),
+    /// A later change of the same object was taken.
+    #[error("the dead letter {letter} was overtaken by the change {by}")]
+    Overtaken {
+        /// The letter.
+        letter: u64,
+        /// The later change.
+        by: u64,
+    },
     /// A row that this version cannot read.
     #[error("row {seq} of the journal, or an object, cannot be read: {what}")]
     Row {

@@ -55,6 +55,8 @@ pub struct Line {
     pub reason: Option<String>,
     /// When that became final, in RFC 3339.
     pub verdict_at: Option<String>,
+    /// Of a bus's refused message: `kept` is a dead letter; else what a person made of it.
+    pub letter: Option<String>,
 }
 
 /// Reads the journal of the database in `directory`, eldest line first. Blocks.
@@ -82,8 +84,8 @@ pub fn read(directory: &Path, filter: &Filter) -> Result<Vec<Line>, StoreError> 
         add("at >=", Box::new(rows::millis(since)));
     }
     let mut statement = connection.prepare(&format!(
-        "SELECT seq, at, source, change, kind, key, admission, hold, origin, verdict, reason,
-         verdict_at, position FROM journal WHERE {} ORDER BY seq DESC LIMIT {}",
+        "SELECT seq, at, source, change, kind, key, admission, hold, coalesce(origin, message), verdict, reason,
+         verdict_at, position, letter FROM journal WHERE {} ORDER BY seq DESC LIMIT {}",
         conditions.join(" AND "),
         filter.limit
     ))?;
@@ -104,6 +106,7 @@ pub fn read(directory: &Path, filter: &Filter) -> Result<Vec<Line>, StoreError> 
             reason: row.get(10)?,
             verdict_at: verdict_at.map(rfc3339),
             position: row.get(12)?,
+            letter: row.get(13)?,
         })
     })?;
     let mut lines = lines.collect::<Result<Vec<Line>, _>>()?;
@@ -121,7 +124,7 @@ pub fn kept_instance(directory: &Path) -> Result<Option<String>, StoreError> {
     Ok(kept.optional()?)
 }
 
-fn open(directory: &Path) -> Result<Connection, StoreError> {
+pub(super) fn open(directory: &Path) -> Result<Connection, StoreError> {
     let connection = Connection::open_with_flags(
         directory.join("state.db"),
         OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
@@ -131,7 +134,7 @@ fn open(directory: &Path) -> Result<Connection, StoreError> {
 }
 
 /// The writer of times panics on what it cannot write: what lies beyond the year 9999.
-fn rfc3339(millis: i64) -> String {
+pub(super) fn rfc3339(millis: i64) -> String {
     const LAST: i64 = 253_402_300_799_999;
     humantime::format_rfc3339_millis(rows::time(millis.min(LAST))).to_string()
 }

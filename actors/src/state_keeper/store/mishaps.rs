@@ -211,6 +211,7 @@ const LATER: Schema = Schema {
     text: "",
     steps: &[
         CURRENT.steps[0],
+        CURRENT.steps[1],
         |transaction| transaction.execute_batch("ALTER TABLE objects ADD COLUMN colour TEXT"),
         |transaction| transaction.execute_batch("UPDATE objects SET colour = 'blue'"),
     ],
@@ -226,7 +227,7 @@ fn an_older_schema_is_brought_up_step_by_step_and_a_copy_is_left() {
     let blue = "SELECT count(*) FROM objects WHERE colour = 'blue'";
     let count: u64 = connection.query_row(blue, [], |row| row.get(0)).unwrap();
     assert_eq!(count, ROWS);
-    let copies = names(ground.path(), "schema-2");
+    let copies = names(ground.path(), "schema-3");
     assert_eq!(copies.len(), 1, "{copies:?}");
     let copy = ground.path().join(&copies[0]);
     assert_eq!(mode(&copy), 0o600);
@@ -242,8 +243,8 @@ fn an_older_schema_is_brought_up_step_by_step_and_a_copy_is_left() {
         matches!(
             error,
             StoreError::Newer {
-                found: 4,
-                known: 2,
+                found: 5,
+                known: 3,
                 ..
             }
         ),
@@ -260,9 +261,12 @@ fn an_older_schema_is_brought_up_step_by_step_and_a_copy_is_left() {
 fn a_step_that_fails_changes_nothing() {
     const BROKEN: Schema = Schema {
         text: "",
-        steps: &[CURRENT.steps[0], LATER.steps[1], |transaction| {
-            transaction.execute_batch("nonsense")
-        }],
+        steps: &[
+            CURRENT.steps[0],
+            CURRENT.steps[1],
+            LATER.steps[2],
+            |transaction| transaction.execute_batch("nonsense"),
+        ],
     };
     let ground = tempfile::tempdir().unwrap();
     filled(ground.path());
@@ -295,16 +299,30 @@ fn this_versions_steps_fit_its_schema() {
     CURRENT.prepare(&mut new, path, now()).unwrap();
     let number = "PRAGMA user_version";
     let number: i64 = new.query_row(number, [], |row| row.get(0)).unwrap();
-    assert_eq!(number, 2);
+    assert_eq!(number, 3);
 
     let ground = tempfile::tempdir().unwrap();
     let file = ground.path().join("state.db");
     let mut old = Connection::open(&file).unwrap();
-    let first = CURRENT.text.replace("    instead   BLOB,", "    --");
-    old.execute_batch(&first).unwrap();
+    old.execute_batch(include_str!("schema-1.sql")).unwrap();
+    // A refused message of a bus is a dead letter from then on, what a directory was refused is not.
+    old.execute_batch(
+        "INSERT INTO journal (seq, source, at, change, position, admission, request, original, verdict, reason)
+         VALUES (1, 'bus', 1, 'add', '3:9:-1', 'refused', x'', x'ff', 'refused', 'no'),
+                (2, 's', 1, 'add', NULL, 'order', x'', NULL, 'refused', 'no'),
+                (3, 'bus', 1, 'add', '3:10:-1', 'order', x'', NULL, 'applied', NULL)",
+    )
+    .unwrap();
     old.pragma_update(None, "user_version", 1).unwrap();
     CURRENT.prepare(&mut old, &file, now()).unwrap();
     assert_eq!(shape(&old), shape(&new));
+    let letter = "SELECT seq, message, original FROM dead_letters";
+    let letter: (u64, String, Vec<u8>) = old
+        .query_row(letter, [], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+        })
+        .unwrap();
+    assert_eq!(letter, (1, "3:9:-1".to_owned(), vec![0xff]));
 }
 
 #[test]

@@ -8,6 +8,8 @@ mod copies;
 mod directory;
 mod error;
 mod journal;
+mod letters;
+mod mail;
 mod rows;
 mod schema;
 mod writer;
@@ -24,17 +26,19 @@ use std::{
 };
 
 use nix::fcntl::OFlag;
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
 use self::directory::Turn;
 pub use self::{
     directory::StateDirectory,
     error::StoreError,
     journal::{Filter, Line, kept_instance, read as read_journal},
-    writer::Writer,
+    letters::{Count, Counts, WhenFull},
+    mail::{Content, LetterFilter, LetterLine, letter_of, read_letters},
+    writer::{Done, Writer, Written},
 };
 use super::{
-    events::{Acceptance, Loaded, Mark},
+    events::{Acceptance, End, Ending, Loaded, Mark},
     gate::Pause,
     log::Entry,
 };
@@ -59,6 +63,8 @@ pub struct Limits {
     pub dead_letter_rows: u64,
     /// And at most so many bytes of them.
     pub dead_letter_bytes: u64,
+    /// What happens beyond that.
+    pub when_full: WhenFull,
 }
 
 /// The open database. Blocks: use it through [`Writer`], or where blocking is fine.
@@ -69,6 +75,7 @@ pub struct Store {
     /// Its device and inode.
     file: (u64, u64),
     limits: Limits,
+    letters: letters::Desk,
     directory: Arc<StateDirectory>,
     _turn: Turn,
 }
@@ -129,8 +136,10 @@ impl Store {
         copies::expire(&path, now);
         let mut connection = Connection::open(&path)?;
         schema::CURRENT.prepare(&mut connection, &path, now)?;
+        let letters = letters::Desk::load(&connection)?;
         let mut store = Self {
             connection,
+            letters,
             path,
             file: (found.dev(), found.ino()),
             limits,
@@ -188,6 +197,7 @@ impl Store {
             caught_up: self.caught_up()?,
             complete_life: self.meta("complete_life")?.map(Arc::from),
             pause: self.meta("pause")?.and_then(|text| rows::pause(&text)),
+            letters: Arc::new(self.letters.counts().clone()),
             removed_lately: self.removed_lately(now)?,
         })
     }
@@ -238,6 +248,45 @@ impl Store {
         Ok(())
     }
 
+    /// Writes that dead letters end, and the change as which one is tried again, in one transaction. Returns how many ended.
+    ///
+    /// # Errors
+    /// If there is no such letter, a later change stands against its retry, or SQLite cannot write; nothing is written then.
+    pub fn end_letters(&mut self, ending: &Ending) -> Result<u64, StoreError> {
+        self.with_letters(|transaction, letters, _| match &ending.how {
+            End::Discarded(which) => letters.discard(transaction, which, ending.uid),
+            End::Retried { seq, again, force } => {
+                letters.retry(transaction, *seq, again, ending.uid, *force)?;
+                Ok(1)
+            }
+        })
+    }
+
+    /// Writes that the dead-letter topic has these letters, by their changes' places in the log.
+    ///
+    /// # Errors
+    /// If SQLite cannot write; nothing is written then.
+    pub fn sent_on(&mut self, sent: &[u64], now: SystemTime) -> Result<(), StoreError> {
+        self.with_letters(|transaction, letters, _| letters.sent_on(transaction, sent, now))
+    }
+
+    /// One transaction about dead letters. What is known of them in memory is read again if it fails.
+    fn with_letters<T>(
+        &mut self,
+        write: impl FnOnce(&Transaction<'_>, &mut letters::Desk, &Limits) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let transaction = self.connection.transaction()?;
+        let done = write(&transaction, &mut self.letters, &self.limits)
+            .and_then(|done| Ok((transaction.commit()?, done)));
+        match done {
+            Ok(((), done)) => Ok(done),
+            Err(error) => {
+                self.letters = letters::Desk::load(&self.connection)?;
+                Err(error)
+            }
+        }
+    }
+
     /// Writes that a person paused, or that there is no pause.
     ///
     /// # Errors
@@ -260,12 +309,26 @@ impl Store {
     /// # Errors
     /// If SQLite cannot write; nothing is written then.
     pub fn accept(&mut self, acceptance: &Acceptance, now: SystemTime) -> Result<(), StoreError> {
-        let transaction = self.connection.transaction()?;
+        let dropped = self.with_letters(|transaction, letters, limits| {
+            Self::write_acceptance(transaction, letters, acceptance, now)?;
+            letters.fit(transaction, limits)
+        })?;
+        tell_dropped(dropped);
+        Ok(())
+    }
+
+    fn write_acceptance(
+        transaction: &Transaction<'_>,
+        letters: &mut letters::Desk,
+        acceptance: &Acceptance,
+        now: SystemTime,
+    ) -> Result<(), StoreError> {
         for verdict in &acceptance.verdicts {
-            rows::set_verdict(&transaction, verdict, now)?;
+            rows::set_verdict(transaction, verdict, now)?;
+            letters.judged(transaction, verdict)?;
         }
         for (key, source, declaration) in &acceptance.declarations {
-            rows::set_declaration(&transaction, key, source, declaration.as_ref(), now)?;
+            rows::set_declaration(transaction, key, source, declaration.as_ref(), now)?;
         }
         if let Some(life) = &acceptance.complete_life {
             transaction.execute(
@@ -280,7 +343,6 @@ impl Store {
                 [source.as_str()],
             )?;
         }
-        transaction.commit()?;
         Ok(())
     }
 
@@ -305,27 +367,16 @@ impl Store {
         )?;
         // Written in this form it looks at no more rows than go, and those that are kept among them: a start waits for it.
         transaction.execute(
-            "DELETE FROM journal WHERE verdict IS NOT NULL AND verdict <> 'refused' AND seq < max(
+            "DELETE FROM journal WHERE verdict IS NOT NULL AND letter IS NOT 'kept' AND seq < max(
              (SELECT max(seq) FROM journal) - ?2 + 1,
              coalesce((SELECT seq FROM journal WHERE at >= ?1 ORDER BY seq LIMIT 1),
              (SELECT max(seq) FROM journal) + 1))",
             params![before(self.limits.journal_keep), self.limits.journal_rows],
         )?;
-        let dropped = transaction.execute(
-            "DELETE FROM journal WHERE seq IN (SELECT seq FROM (SELECT seq, row_number() OVER newest AS nth,
-             sum(length(request) + coalesce(length(original), 0)) OVER newest AS bytes
-             FROM journal WHERE verdict = 'refused' WINDOW newest AS (ORDER BY seq DESC))
-             WHERE nth > ?1 OR bytes > ?2)",
-            [self.limits.dead_letter_rows, self.limits.dead_letter_bytes],
-        )?;
         transaction.commit()?;
-        if dropped > 0 {
-            metrics::dead_letters_dropped(dropped);
-            tracing::warn!(
-                dropped,
-                "The oldest dead letters were dropped: there are more than `[dead_letters]` lets be kept."
-            );
-        }
+        let dropped =
+            self.with_letters(|transaction, letters, limits| letters.fit(transaction, limits))?;
+        tell_dropped(dropped);
         Ok(())
     }
 
@@ -416,6 +467,16 @@ impl Store {
             Ok((SourceName::new(&source), row.get(1)?))
         })?;
         Ok(rows.collect::<Result<_, _>>()?)
+    }
+}
+
+fn tell_dropped(dropped: usize) {
+    if dropped > 0 {
+        metrics::dead_letters_dropped(dropped);
+        tracing::warn!(
+            dropped,
+            "The oldest dead letters were dropped: there are more than `[dead_letters]` lets be kept."
+        );
     }
 }
 

@@ -14,7 +14,7 @@ use sozu_command_lib::proto::command::{Request, request::RequestType};
 
 use super::StoreError;
 use crate::{
-    messages::SourceName,
+    messages::{Again, Original, SourceName},
     state_keeper::{
         declared::{Declaration, Stance, Why},
         events::FinalVerdict,
@@ -109,18 +109,26 @@ pub(super) fn insert_entry(transaction: &Transaction<'_>, entry: &Entry) -> Resu
             Word::Release(id) => ("released", Some(id.as_ref()), None),
             Word::Discard(id) => ("discarded", Some(id.as_ref()), None),
             Word::Remove => ("removed", None, None),
+            Word::Retry(Ok(())) => ("retried", None, None),
+            Word::Retry(Err(reason)) => ("retried", None, Some(reason.as_ref())),
         },
     };
     let origin = match &entry.admission {
         Admission::Operator(operator) => Value::Text(format!("{UID}{}", operator.uid)),
         _ => path_value(entry.origin.as_deref().map(PathBuf::as_path)),
     };
+    let request = stored(&entry.request, entry.origin.is_some());
+    let original = entry.original.as_deref();
+    // The bytes are what a dead letter is; nearly always they are the request's.
+    let bytes = original.map(|it| &it.bytes);
+    let bytes = bytes.filter(|bytes| **bytes != request);
+    let again = original.and_then(|it| it.again);
     transaction
         .prepare_cached(
             "INSERT INTO journal
              (seq, source, at, kind, key, change, origin, admission, hold, reason, request,
-              position, original)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+              position, original, message_key, published, message, again)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)",
         )?
         .execute(params![
             entry.seq,
@@ -133,9 +141,13 @@ pub(super) fn insert_entry(transaction: &Transaction<'_>, entry: &Entry) -> Resu
             admission,
             hold,
             reason,
-            stored(&entry.request, entry.origin.is_some()),
+            request,
             entry.position.map(|position| position.to_string()),
-            entry.original.as_deref(),
+            bytes,
+            original.and_then(|it| it.key.as_ref()),
+            original.and_then(|it| it.published),
+            again.map(|it| it.id.to_string()),
+            again.map(|it| it.change),
         ])?;
     Ok(())
 }
@@ -304,7 +316,8 @@ fn decode(bytes: &[u8]) -> Option<RequestType> {
 
 pub(super) fn tail(connection: &Connection) -> Result<Vec<Entry>, StoreError> {
     let mut statement = connection.prepare(
-        "SELECT seq, source, at, origin, admission, hold, reason, request, position, original
+        "SELECT seq, source, at, origin, admission, hold, reason, request, position, original,
+                message_key, published, message, again
          FROM journal
          WHERE verdict IS NULL ORDER BY seq",
     )?;
@@ -322,6 +335,24 @@ pub(super) fn tail(connection: &Connection) -> Result<Vec<Entry>, StoreError> {
         let bytes: Vec<u8> = row.get(7)?;
         let origin: Value = row.get(3)?;
         let uid = uid(&origin);
+        let place = |text: Option<String>| match text {
+            Some(text) => text
+                .parse()
+                .map(Some)
+                .map_err(|_| bad("its position is no position")),
+            None => Ok(None),
+        };
+        let (position, id) = (place(row.get(8)?)?, place(row.get(12)?)?);
+        let change: Option<u64> = row.get(13)?;
+        let again = id.zip(change).map(|(id, change)| Again { id, change });
+        let request = Request::decode(bytes.as_slice())
+            .map_err(|_| bad("its request is not one of Sōzu's"))?;
+        let original = Original {
+            bytes: row.get::<_, Option<Vec<u8>>>(9)?.unwrap_or(bytes),
+            key: row.get(10)?,
+            published: row.get(11)?,
+            again,
+        };
         let operator = |word| {
             uid.map(|uid| Admission::Operator(Operator { uid, word }))
                 .ok_or_else(|| bad("its origin names no user"))
@@ -330,16 +361,9 @@ pub(super) fn tail(connection: &Connection) -> Result<Vec<Entry>, StoreError> {
             seq,
             source: SourceName::new(&source),
             at: time(row.get(2)?),
-            request: Request::decode(bytes.as_slice())
-                .map_err(|_| bad("its request is not one of Sōzu's"))?,
-            position: match row.get::<_, Option<String>>(8)? {
-                Some(text) => Some(
-                    text.parse()
-                        .map_err(|_| bad("its position is no position"))?,
-                ),
-                None => None,
-            },
-            original: row.get::<_, Option<Vec<u8>>>(9)?.map(Into::into),
+            request,
+            position,
+            original: (position.is_some() || again.is_some()).then(|| Arc::new(original)),
             admission: match (admission.as_str(), hold) {
                 ("order", _) => Admission::Order,
                 ("history", _) => Admission::History { anew: false },
@@ -349,6 +373,10 @@ pub(super) fn tail(connection: &Connection) -> Result<Vec<Entry>, StoreError> {
                 ("released", Some(id)) => operator(Word::Release(id.into()))?,
                 ("discarded", Some(id)) => operator(Word::Discard(id.into()))?,
                 ("removed", _) => operator(Word::Remove)?,
+                ("retried", _) => operator(Word::Retry(match reason {
+                    Some(reason) => Err(reason.into()),
+                    None => Ok(()),
+                }))?,
                 ("refused", _) => Admission::Refused(reason.unwrap_or_default()),
                 _ => return Err(bad("its admission is unknown")),
             },

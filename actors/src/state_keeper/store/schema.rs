@@ -12,13 +12,15 @@ use super::{StoreError, copies};
 const SCHEMA: &str = "
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 
--- Each bus's place in its stream, and whether it has caught up once; for a directory the device
--- (st_dev) that it lies on.
+-- Each bus's place in its stream, whether it has caught up once, and what it is subscribed to; for a
+-- directory the device (st_dev) that it lies on.
 CREATE TABLE positions (
-    source    TEXT PRIMARY KEY,
-    position  TEXT,
-    caught_up INTEGER NOT NULL DEFAULT 0,
-    device    TEXT
+    source       TEXT PRIMARY KEY,
+    position     TEXT,
+    caught_up    INTEGER NOT NULL DEFAULT 0,
+    device       TEXT,
+    subscription TEXT,
+    gap          TEXT           -- what is known to be missing of the stream, until a person accepts it
 ) WITHOUT ROWID;
 
 -- The log. Times are milliseconds since 1970. A row without a verdict is not final yet.
@@ -33,16 +35,26 @@ CREATE TABLE journal (
     position   TEXT,
     admission  TEXT NOT NULL,    -- 'order', 'conclusion', 'held', 'refused'; of a bus that catches up:
                                  -- 'history', 'first_look'; by an operator: 'released', 'discarded',
-                                 -- 'removed'
+                                 -- 'removed', 'retried'
     hold       TEXT,
     request    BLOB NOT NULL,    -- Sōzu's protobuf Request, without a private key that a file has
-    original   BLOB,             -- a bus's own bytes, of what is not let in
+    original   BLOB,             -- a bus's own bytes, where the request is not the very same
     verdict    TEXT,
     reason     TEXT,
-    verdict_at INTEGER
+    verdict_at INTEGER,
+    message_key TEXT,            -- of a bus's message
+    published  INTEGER,          -- of a bus's message, by its producer's clock
+    message    TEXT,             -- the message's id, of one that is tried again: it has no position
+    again      INTEGER,          -- the change that it was when it was refused first
+    letter     TEXT,             -- of a bus's refused message: 'kept' is a dead letter; else what became
+                                 -- of it: 'discarded by uid 1000', 'retried as 57 by uid 1000'
+    overtaken  INTEGER,          -- of a dead letter: a later change of the same object
+    sent_on    INTEGER           -- of a dead letter: when its topic had it
 );
 CREATE INDEX journal_tail ON journal (seq) WHERE verdict IS NULL;
-CREATE INDEX journal_refused ON journal (seq) WHERE verdict = 'refused';
+CREATE INDEX journal_letters ON journal (seq) WHERE letter = 'kept';
+CREATE INDEX journal_letter_keys ON journal (kind, key) WHERE letter = 'kept';
+CREATE INDEX journal_unsent ON journal (source, seq) WHERE letter = 'kept' AND sent_on IS NULL;
 CREATE INDEX journal_source ON journal (source, at);
 
 -- The accepted declared sets: what each source says of each key.
@@ -65,8 +77,8 @@ CREATE TABLE objects (
 ) WITHOUT ROWID;
 
 CREATE VIEW dead_letters AS
-    SELECT seq, source, at, kind, key, origin, position, reason, request, original FROM journal
-    WHERE verdict = 'refused';
+    SELECT seq, source, at, kind, key, coalesce(position, message) AS message, message_key, published,
+           reason, overtaken, sent_on, request, original FROM journal WHERE letter = 'kept';
 CREATE VIEW holds AS
     SELECT hold AS id, source, count(*) AS objects, min(at) AS at FROM objects
     WHERE stance = 'kept' AND hold IS NOT NULL GROUP BY hold, source;
@@ -87,8 +99,33 @@ pub(super) struct Schema {
 /// This version's. A new column, view or word in a column is a new schema, with a step to it.
 pub(super) const CURRENT: Schema = Schema {
     text: SCHEMA,
-    steps: &[holds_of_take_overs],
+    steps: &[holds_of_take_overs, letters_of_messages],
 };
+
+/// 2 → 3: a dead letter is a bus's refused message, with all that its producer said of it, until a person has decided; what
+/// a bus is subscribed to is known.
+fn letters_of_messages(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
+    transaction.execute_batch(
+        "ALTER TABLE positions ADD COLUMN subscription TEXT;
+         ALTER TABLE positions ADD COLUMN gap TEXT;
+         ALTER TABLE journal ADD COLUMN message_key TEXT;
+         ALTER TABLE journal ADD COLUMN published INTEGER;
+         ALTER TABLE journal ADD COLUMN message TEXT;
+         ALTER TABLE journal ADD COLUMN again INTEGER;
+         ALTER TABLE journal ADD COLUMN letter TEXT;
+         ALTER TABLE journal ADD COLUMN overtaken INTEGER;
+         ALTER TABLE journal ADD COLUMN sent_on INTEGER;
+         UPDATE journal SET letter = 'kept' WHERE verdict = 'refused' AND position IS NOT NULL;
+         DROP INDEX journal_refused;
+         CREATE INDEX journal_letters ON journal (seq) WHERE letter = 'kept';
+         CREATE INDEX journal_letter_keys ON journal (kind, key) WHERE letter = 'kept';
+         CREATE INDEX journal_unsent ON journal (source, seq) WHERE letter = 'kept' AND sent_on IS NULL;
+         DROP VIEW dead_letters;
+         CREATE VIEW dead_letters AS
+             SELECT seq, source, at, kind, key, coalesce(position, message) AS message, message_key, published,
+                    reason, overtaken, sent_on, request, original FROM journal WHERE letter = 'kept';",
+    )
+}
 
 /// 1 → 2: what a bus would take over while it catches up may be held.
 fn holds_of_take_overs(transaction: &Transaction<'_>) -> rusqlite::Result<()> {

@@ -9,11 +9,11 @@ use std::{
 
 use tokio::sync::oneshot;
 
-use super::{Limits, Store, StoreError, copies};
+use super::{Counts, Limits, Store, StoreError, copies};
 use crate::{
     messages::SourceName,
     state_keeper::{
-        events::{Acceptance, Mark},
+        events::{Acceptance, Ending, Mark},
         gate::Pause,
         log::Entry,
     },
@@ -25,12 +25,25 @@ enum Job {
     Append(Vec<Arc<Entry>>, SourceName, Mark),
     AppendOrder(Vec<Arc<Entry>>),
     Accept(Arc<Acceptance>),
+    EndLetters(Arc<Ending>),
+    SentOn(Vec<u64>),
     KeepPause(Option<Pause>),
     SetLimits(Limits),
 }
 
-/// What a write came to: the size of the database in bytes.
-type Written = Result<u64, StoreError>;
+/// What was written.
+#[derive(Clone, Debug)]
+pub struct Done {
+    /// The size of the database in bytes.
+    pub bytes: u64,
+    /// How many dead letters have ended.
+    pub ended: u64,
+    /// How many dead letters there are, if that is news.
+    pub letters: Option<Arc<Counts>>,
+}
+
+/// What a write came to.
+pub type Written = Result<Done, StoreError>;
 
 /// Writes in the order of asking. The thread ends, and the next life's turn comes, once the writer
 /// is dropped and the last write is done.
@@ -69,6 +82,16 @@ impl Writer {
         self.ask(Job::Accept(acceptance))
     }
 
+    /// As [`Store::end_letters`].
+    pub fn end_letters(&self, ending: Arc<Ending>) -> oneshot::Receiver<Written> {
+        self.ask(Job::EndLetters(ending))
+    }
+
+    /// As [`Store::sent_on`].
+    pub fn sent_on(&self, letters: Vec<u64>) -> oneshot::Receiver<Written> {
+        self.ask(Job::SentOn(letters))
+    }
+
     /// As [`Store::keep_pause`].
     pub fn keep_pause(&self, pause: Option<Pause>) -> oneshot::Receiver<Written> {
         self.ask(Job::KeepPause(pause))
@@ -91,10 +114,13 @@ fn write(mut store: Store, jobs: &mpsc::Receiver<(Job, oneshot::Sender<Written>)
     let mut pruned = SystemTime::now();
     for (job, answer) in jobs {
         let now = SystemTime::now();
+        let mut ended = 0;
         let result = store.is_there().and_then(|()| match job {
             Job::Append(entries, source, mark) => store.append(&entries, &source, mark),
             Job::AppendOrder(entries) => store.append_order(&entries),
             Job::Accept(acceptance) => store.accept(&acceptance, now),
+            Job::EndLetters(ending) => store.end_letters(&ending).map(|count| ended = count),
+            Job::SentOn(letters) => store.sent_on(&letters, now),
             Job::KeepPause(pause) => store.keep_pause(pause),
             Job::SetLimits(limits) => {
                 store.limits = limits;
@@ -102,7 +128,11 @@ fn write(mut store: Store, jobs: &mpsc::Receiver<(Job, oneshot::Sender<Written>)
             }
         });
         let result = store.noted(result);
-        let _ = answer.send(result.map(|()| store.bytes()));
+        let _ = answer.send(result.map(|()| Done {
+            bytes: store.bytes(),
+            ended,
+            letters: store.letters.news(),
+        }));
         if now
             .duration_since(pruned)
             .is_ok_and(|since| since > PRUNE_EVERY)
