@@ -1,6 +1,6 @@
 //! What a value of the right type must still be: ranges, paths, characters.
 
-use std::{fmt::Display, path::Path, time::Duration};
+use std::{collections::BTreeMap, fmt::Display, path::Path, time::Duration};
 
 use actors::{fs_watcher::pki, state_keeper::policy};
 
@@ -77,20 +77,11 @@ pub(super) fn broken(config: &Config) -> Vec<(Vec<String>, String)> {
     }
     for (name, pki) in &config.pki {
         broken.pki(name, pki);
-        if config.routes.contains_key(name) {
-            let what = format!("[routes.{name}] has this name already; give each source its own");
-            broken.0.push((vec!["pki".to_owned(), name.clone()], what));
-        }
     }
     for (name, pulsar) in &config.pulsar {
         broken.pulsar(name, pulsar);
-        if config.routes.contains_key(name) {
-            let what = format!("there is a [routes.{name}] too; give one of the two another name");
-            broken
-                .0
-                .push((vec!["pulsar".to_owned(), name.clone()], what));
-        }
     }
+    broken.names(config);
     broken.0
 }
 
@@ -113,6 +104,27 @@ impl Broken {
                 path.display()
             );
             self.add(key, &what);
+        }
+    }
+
+    /// Whatever the kinds: what a source declares is kept under its bare name.
+    fn names(&mut self, config: &Config) {
+        let tables = [
+            ("routes", config.routes.keys().collect::<Vec<_>>()),
+            ("pki", config.pki.keys().collect()),
+            ("pulsar", config.pulsar.keys().collect()),
+        ];
+        let mut first = BTreeMap::new();
+        for (table, names) in tables {
+            for name in names {
+                if let Some(other) = first.get(name) {
+                    let what =
+                        format!("[{other}.{name}] has this name already; give each source its own");
+                    self.0.push((vec![table.to_owned(), name.clone()], what));
+                } else {
+                    first.insert(name, table);
+                }
+            }
         }
     }
 

@@ -268,7 +268,11 @@ const BUSES: &[Case] = &[
     ),
     (
         "[routes.a]\ndirectory = \"/a\"\n",
-        "f.toml:1:9: there is a [routes.a] too; give one of the two another name",
+        "f.toml:1:9: [routes.a] has this name already; give each source its own",
+    ),
+    (
+        "[pki.a]\ndirectory = \"/a\"\n",
+        "f.toml:1:9: [pki.a] has this name already; give each source its own",
     ),
 ];
 
