@@ -5,8 +5,8 @@
 help: ## what there is
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
-demo: ## the whole thing, live, until Ctrl-C; ONCE=1: proves it, stops everything and exits 0
-	@ONCE="$(ONCE)" scripts/demo.sh
+demo: ## the whole thing, live, until Ctrl-C; ONCE=1: proves it, stops everything and exits 0; SOURCE=pulsar: over a real broker
+	@ONCE="$(ONCE)" SOURCE="$(SOURCE)" scripts/demo.sh
 
 test: ## every test, against the real peers
 	@scripts/test.sh

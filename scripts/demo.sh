@@ -1,7 +1,13 @@
 #!/usr/bin/env bash
 # The whole thing, live: a real Sōzu, two backends and the daemon. ONCE=1 proves it, stops everything and exits 0.
+# SOURCE=pulsar: its routes come over a topic of a real Pulsar broker, to which `sozu-manager publish` sends them.
 # shellcheck source=scripts/lib.sh
 . "$(dirname "$0")/lib.sh"
+
+case "${SOURCE:-}" in
+  "" | pulsar) ;;
+  *) die "there is no SOURCE=$SOURCE; leave it out, or write SOURCE=pulsar" ;;
+esac
 
 packages=$(missing_packages)
 plan=()
@@ -17,6 +23,9 @@ fi
 need_packages
 link_peers
 scripts/peers.sh --quiet
+if [ "${SOURCE:-}" = pulsar ] && [ ! -x .peers/bin/pulsar ]; then
+  die "there is no .peers/bin/pulsar: 'make peers' brings it, and says what it needs"
+fi
 start=$SECONDS
 # where they are started from is not here
 binaries=$(realpath -m "${CARGO_TARGET_DIR:-target}")/debug
@@ -28,5 +37,6 @@ cargo build --quiet --workspace --locked --bins
 [ $((SECONDS - start)) -lt 10 ] || say "built in $(minutes $((SECONDS - start)))"
 
 arguments=("$binaries/sozu-manager" "$binaries/sozu-manager-failpoints")
+[ "${SOURCE:-}" = pulsar ] && arguments+=(--pulsar)
 [ -n "${ONCE:-}" ] && arguments+=(--once)
 exec "$binaries/demo" "${arguments[@]}"

@@ -96,6 +96,9 @@ impl Builder {
                 "brokerDeleteInactiveTopicsEnabled".to_owned(),
                 "false".to_owned(),
             ),
+            // by default a disk that is 99 % full ends all writing, however large the rest is
+            ("diskUsageThreshold".to_owned(), "0.9999".to_owned()),
+            ("diskUsageWarnThreshold".to_owned(), "0.9999".to_owned()),
         ];
         if let Some(tls) = &pulsar.service_tls {
             settings.push(("brokerServicePortTls".to_owned(), port(tls)));

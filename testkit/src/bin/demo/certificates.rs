@@ -69,7 +69,11 @@ impl Certificates {
 pub(crate) fn step(stage: &Stage) -> Result<()> {
     let address = stage.https().map_err(Error::new)?;
     let text = routes::http("demo-tls", address, &[HOST], &[stage.a.address()]);
-    routes::write(&stage.daemon.routes(), "demo-tls.toml", &text)?;
+    stage.source.declare(
+        &stage.daemon,
+        "demo-tls.toml",
+        &stage.source.with_listener(address, &text),
+    )?;
     let certificates = &stage.certificates;
     let begin = Instant::now();
     let first = certificates.issue()?;

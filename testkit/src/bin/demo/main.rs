@@ -1,14 +1,17 @@
 //! `make demo`: a real Sōzu, two small backends and the daemon, and what happens to a route, measured.
 //!
-//! `demo BINARY FAILING [--once]`: BINARY is the built `sozu-manager`, FAILING the same with the feature `failpoints`. With
-//! `--once` it stops everything after the proof; without, everything stays until Ctrl-C. The exit status is 1 if anything was not as it should be.
+//! `demo BINARY FAILING [--pulsar] [--once]`: BINARY is the built `sozu-manager`, FAILING the same with the feature
+//! `failpoints`. With `--pulsar` the routes come over a topic of a real broker; with `--once` it stops everything after the
+//! proof, without, everything stays until Ctrl-C. The exit status is 1 if anything was not as it should be.
 
 mod certificates;
+mod source;
 mod stage;
 mod steps;
 
 use std::{env, path::PathBuf, process::ExitCode, time::Duration};
 
+use source::Kind;
 use stage::Stage;
 use testkit::{Error, Result};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -34,11 +37,16 @@ fn run() -> Result<()> {
         })
     };
     let (binary, failing) = (binary()?, binary()?);
-    let once = arguments
-        .next()
-        .is_some_and(|argument| argument == "--once");
+    let flags: Vec<_> = arguments.collect();
+    let is_asked = |flag: &str| flags.iter().any(|argument| argument == flag);
+    let once = is_asked("--once");
+    let kind = if is_asked("--pulsar") {
+        Kind::Pulsar
+    } else {
+        Kind::Files
+    };
 
-    let mut stage = Stage::set(&binary)?;
+    let mut stage = Stage::set(&binary, kind)?;
     let proof = steps::all(&mut stage, &failing)
         .and_then(|()| if once { Ok(()) } else { stay(&mut stage) });
     if proof.is_err() {

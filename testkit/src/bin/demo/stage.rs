@@ -2,38 +2,44 @@
 
 use std::{
     net::SocketAddr,
-    path::Path,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
-use testkit::{Answer, Backend, Daemon, Error, Result, Sozu, get, routes};
+use testkit::{Answer, Backend, Daemon, Error, Result, Sozu, daemon::Builder, get, routes};
 
-use crate::certificates::Certificates;
+use crate::{
+    certificates::Certificates,
+    source::{Kind, Source},
+};
 
 /// The host name that the demo routes.
 pub(crate) const HOST: &str = "demo.example";
-const FILE: &str = "demo.toml";
+pub(crate) const FILE: &str = "demo.toml";
 
 /// Everything that runs. What is dropped first stands first.
 pub(crate) struct Stage {
+    binary: PathBuf,
     pub(crate) daemon: Daemon,
     pub(crate) sozu: Sozu,
     pub(crate) a: Backend,
     pub(crate) b: Backend,
     pub(crate) certificates: Certificates,
+    pub(crate) source: Source,
 }
 
 impl Stage {
-    /// Starts a Sōzu without any route, two backends, and the daemon on an empty routes directory.
-    pub(crate) fn set(binary: &Path) -> Result<Self> {
+    /// Starts a Sōzu without any route, two backends, and the daemon on an empty routes directory or topic.
+    pub(crate) fn set(binary: &Path, kind: Kind) -> Result<Self> {
+        let source = Source::start(kind)?;
         let begin = Instant::now();
         let sozu = Sozu::builder().https_listeners(1).start()?;
         let certificates = Certificates::new()?;
         let (a, b) = (Backend::start("A")?, Backend::start("B")?);
-        let mut daemon = Daemon::builder(binary, &sozu)
+        let daemon = Daemon::builder(binary, &sozu)
             .prefix("sozu-manager-demo-")
-            .extra_toml(&certificates.table())
-            .start()?;
+            .extra_toml(&certificates.table());
+        let mut daemon = source.of(daemon).start()?;
         daemon.wait_ready(Duration::from_secs(30))?;
         println!(
             "Sōzu (pid {}), backends A and B, and sozu-manager (pid {}) run; ready after {}",
@@ -42,12 +48,22 @@ impl Stage {
             seconds(begin.elapsed()),
         );
         Ok(Self {
+            binary: binary.to_owned(),
             daemon,
             sozu,
             a,
             b,
             certificates,
+            source,
         })
+    }
+
+    /// Another daemon in the place of this one.
+    pub(crate) fn in_its_place(&self, binary: &Path) -> Builder {
+        let daemon = Daemon::builder(binary, &self.sozu)
+            .directory(self.daemon.directory())
+            .extra_toml(&self.certificates.table());
+        self.source.of(daemon)
     }
 
     /// Sōzu's HTTPS listener.
@@ -66,9 +82,9 @@ impl Stage {
         )
     }
 
-    /// Writes the demo's route file.
+    /// Writes or publishes the demo's route file.
     pub(crate) fn write(&self, text: &str) -> Result<()> {
-        routes::write(&self.daemon.routes(), FILE, text).map(|_| ())
+        self.source.declare(&self.daemon, FILE, text)
     }
 
     /// What Sōzu answers for the demo's host.
@@ -102,12 +118,22 @@ impl Stage {
                 https.port()
             );
         }
+        let file = self.source.file(&self.daemon, FILE);
         println!(
             "  edit  {}  (backend A is {}, backend B is {})",
-            self.daemon.routes().join(FILE).display(),
+            file.display(),
             self.a.address(),
             self.b.address()
         );
+        if let Source::Topic { .. } = self.source {
+            println!(
+                "  then  {} --config {} publish {} --wait {}",
+                self.binary.display(),
+                self.daemon.config_file().display(),
+                file.display(),
+                self.daemon.admin_socket().display()
+            );
+        }
         println!("  open  {http}/health  {http}/metrics  {http}/readyz");
         println!("  read  {}", self.daemon.config_file().display());
         println!(

@@ -8,11 +8,12 @@ use std::{
 };
 
 use serde_json::Value;
-use testkit::{Daemon, Error, Load, Result, SOON, get, wait_for};
+use testkit::{Error, Load, Result, SOON, get, wait_for};
 
 use crate::{
     certificates,
-    stage::{HOST, Stage, seconds},
+    source::Source,
+    stage::{FILE, HOST, Stage, seconds},
 };
 
 /// All steps in their order.
@@ -35,7 +36,8 @@ fn written(stage: &Stage) -> Result<()> {
     stage.write(&stage.text("demo-a", &stage.a))?;
     wait_for("200 from backend A", SOON, || stage.answers("A"))?;
     println!(
-        "route written: {before} before, 200 from backend A after {}",
+        "route {}: {before} before, 200 from backend A after {}",
+        stage.source.done(),
         seconds(begin.elapsed())
     );
     Ok(())
@@ -70,11 +72,15 @@ fn re_pointed(stage: &Stage) -> Result<()> {
     Ok(())
 }
 
-/// The file no longer parses: its last good content stays.
+/// The file no longer parses: its last good content stays, and nothing of it is published.
 fn broken(stage: &Stage) -> Result<()> {
     let good = stage.text("demo-b", &stage.b);
+    let bad = good.replace("backends = [", "backends [");
+    if let Source::Topic { .. } = stage.source {
+        return refused(stage, &bad);
+    }
     let begin = Instant::now();
-    stage.write(&good.replace("backends = [", "backends ["))?;
+    stage.write(&bad)?;
     let said = wait_for("routes.local degraded in /health", SOON, || {
         component(stage, "degraded")
     })?;
@@ -90,6 +96,24 @@ fn broken(stage: &Stage) -> Result<()> {
     wait_for("routes.local running again", SOON, || {
         component(stage, "running")
     })?;
+    Ok(())
+}
+
+/// `publish` says what is wrong with the file, and sends nothing.
+fn refused(stage: &Stage, bad: &str) -> Result<()> {
+    let output = stage.source.publish(&stage.daemon, FILE, bad)?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    let said = said.trim_end().replace('\n', "; ");
+    if output.status.code() != Some(1) {
+        return Err(Error::new(format!(
+            "a broken file was published: {} {said}",
+            output.status
+        )));
+    }
+    stage
+        .answers("B")
+        .map_err(|seen| Error::new(format!("the broken file changed what is served: {seen}")))?;
+    println!("file broken: still 200 from backend B; publish says: {said}");
     Ok(())
 }
 
@@ -125,9 +149,8 @@ fn crashed(stage: &mut Stage, failing: &Path) -> Result<()> {
         .map_err(|error| Error::new(format!("reading the configuration: {error}")))?;
     stage.daemon.terminate()?;
     // its third tick, which comes every second
-    let mut daemon = Daemon::builder(failing, &stage.sozu)
-        .directory(stage.daemon.directory())
-        .extra_toml(&stage.certificates.table())
+    let mut daemon = stage
+        .in_its_place(failing)
         .env("FAILPOINTS", &format!("{COMPONENT}::tick=2*off->1*panic"))
         .start()?;
     daemon.wait_ready(SOON)?;
