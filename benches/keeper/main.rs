@@ -14,6 +14,7 @@
     clippy::cast_sign_loss
 )]
 
+mod bare;
 mod change;
 mod flood;
 mod ground;
@@ -46,7 +47,7 @@ fn main() {
     let mut table = Table::default();
     ground::say_machine();
     if wanted("flood") || wanted("bus") {
-        let bare = flood::bare(clusters);
+        let bare = bare::bare(clusters);
         if wanted("flood") {
             flood::directory(clusters, &bare, &mut table);
         }

@@ -11,13 +11,13 @@ use sozu_command_lib::{proto::command::WorkerRequest, state::ConfigState};
 use testkit::{Daemon, get};
 
 use crate::{
-    flood,
+    bare::bare,
     ground::{self, FILES, LONG, cpu, resident},
     table::Table,
 };
 
 pub(crate) fn restoration(clusters: usize, table: &mut Table) {
-    let bare = flood::bare(clusters);
+    let bare = bare(clusters);
     let (mut daemon, mut sozu) = ground::full(clusters);
     sozu.kill().unwrap();
     daemon.wait_status("/readyz", 503, LONG).unwrap();
