@@ -50,6 +50,8 @@ fn said(daemon: &Daemon) -> String {
         &["diff", "-o", "json"],
         &["holds", "list", "-o", "json"],
         &["orphans", "list", "-o", "json"],
+        &["dead-letters", "list", "-o", "json"],
+        &["dead-letters", "export"],
         &["doctor", "-o", "json"],
     ] {
         let output = daemon.command(command).output().unwrap();
@@ -74,12 +76,14 @@ fn a_certificate_of_a_bus_is_served_and_its_key_is_nowhere_to_be_seen() {
     let https = sozu.https_addresses()[0];
     let authority = Authority::new().unwrap();
     let [good, refused, nowhere, cut] = [(); 4].map(|()| authority.issue(&[HOST]).unwrap());
-    let more = "verbs = [\"routing\", \"certificates\"]";
+    let letters = testkit::pulsar::topic(&new_topic());
+    let more =
+        format!("verbs = [\"routing\", \"certificates\"]\ndead_letter_topic = \"{letters}\"");
     let mut daemon = Daemon::builder(env!("CARGO_BIN_EXE_sozu-manager"), &sozu)
         .routes(&[])
         .env("SOZU_MANAGER__INSTANCE", "certificates")
         .env("SOZU_MANAGER__LOG__LEVEL", "debug")
-        .extra_toml(&source(&broker.url(), &topic, more))
+        .extra_toml(&source(&broker.url(), &topic, &more))
         .start()
         .unwrap();
     daemon.wait_ready(LONG).unwrap();
@@ -136,8 +140,15 @@ fn a_certificate_of_a_bus_is_served_and_its_key_is_nowhere_to_be_seen() {
     daemon.terminate().unwrap();
     daemon.start().unwrap();
     daemon.wait_ready(LONG).unwrap();
-    let said = said(&daemon);
+    let mut said = said(&daemon);
     assert!(said.contains(HOST), "it says something");
+    let sent_on = testkit::pulsar::read(&broker.url(), &letters, 3).unwrap();
+    assert_eq!(sent_on.len(), 3);
+    for letter in sent_on {
+        said += &String::from_utf8_lossy(&letter.payload);
+        said += &letter.key.unwrap_or_default();
+        said.extend(letter.properties.into_values());
+    }
     for (which, issued) in [
         ("served", &good),
         ("unreadable", &refused),
