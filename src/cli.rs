@@ -146,7 +146,7 @@ pub(crate) fn print(text: &str) -> Exit {
     write(text.as_bytes())
 }
 
-/// As [`print`], whatever the bytes are.
+/// As [`print()`], whatever the bytes are.
 pub(crate) fn write(bytes: &[u8]) -> Exit {
     let mut out = io::stdout().lock();
     match out.write_all(bytes).and_then(|()| out.flush()) {
