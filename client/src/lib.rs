@@ -8,6 +8,7 @@
 //! - [`Pool::events`] hears what happens, and says when something may have been missed.
 //! - [`Pool::query_metrics`] asks for all metrics in pieces that fit Sōzu's buffers.
 //! - [`Pool::seen`] tells whether Sōzu answers, and which [`Life`] of it: another one may hold nothing of yours.
+//!   [`Pool::look`] asks for that anew.
 //!
 //! Every exchange has a deadline, a connection that carried half of one is closed, and an error says what the caller
 //! must know: nothing was sent, the outcome is unknown, or Sōzu refused ([`ExchangeError`]).
@@ -45,6 +46,7 @@ mod frame;
 #[doc(hidden)]
 pub mod fuzzing;
 mod life;
+mod looks;
 mod metrics;
 mod monitor;
 mod patience;

@@ -10,6 +10,7 @@ use sozu_command_lib::proto::command::{
     response_content::ContentType,
 };
 use tokio::{
+    select,
     task::spawn_blocking,
     time::{Instant, sleep, timeout},
 };
@@ -29,12 +30,17 @@ pub(crate) async fn watch(shared: Arc<Shared>) {
     let mut backoff = Backoff::new();
     let mut seen = None;
     loop {
+        let look = shared.looks.begin();
         let why = match Connection::open(&shared.builder.command_socket).await {
             Ok(connection) => stay(connection, &shared, &mut seen, &mut backoff).await,
             Err(why) => why,
         };
         away(&shared, &why);
-        sleep(backoff.pause()).await;
+        shared.looks.end(look);
+        select! {
+            () = sleep(backoff.pause()) => {}
+            () = shared.looks.wanted() => {}
+        }
     }
 }
 
@@ -47,6 +53,7 @@ async fn stay(
 ) -> String {
     let mut looked = false;
     loop {
+        let look = shared.looks.begin();
         let workers;
         (workers, connection) = match ask(connection, shared).await {
             Ok(answered) => answered,
@@ -66,9 +73,12 @@ async fn stay(
             (Err(_), Some(before)) if looked => here(shared, before),
             (Err(error), _) => return format!("finding out which Sōzu answers failed: {error}"),
         }
+        shared.looks.end(look);
         *backoff = Backoff::new();
-        if let Ok(why) = timeout(INTERVAL, connection.ended()).await {
-            return why;
+        select! {
+            why = connection.ended() => return why,
+            () = sleep(INTERVAL) => {}
+            () = shared.looks.wanted() => {}
         }
     }
 }

@@ -19,9 +19,14 @@ use crate::{
     backoff::Backoff,
     connection::{Connection, OPEN_DEADLINE},
     exchange_dir::ExchangeDirectory,
-    frame, monitor,
+    frame,
+    looks::Looks,
+    monitor,
     patience::Patience,
 };
+
+/// How long a look at Sōzu may take: the watcher gives one up after this long.
+const LOOK_DEADLINE: Duration = Duration::from_mins(1);
 
 /// A pool of connections to one Sōzu. Clones share it; it closes when the last one is dropped.
 ///
@@ -44,6 +49,7 @@ pub(crate) struct Shared {
     pub(crate) builder: Builder,
     pub(crate) seen: watch::Sender<Sozu>,
     pub(crate) patience: Patience,
+    pub(crate) looks: Looks,
     idle: Mutex<Vec<Connection>>,
 }
 
@@ -71,6 +77,7 @@ impl Pool {
                     builder,
                     seen: watch::channel(Sozu::Unasked).0,
                     patience: Patience::default(),
+                    looks: Looks::default(),
                     idle: Mutex::new(Vec::new()),
                 }),
             }),
@@ -100,6 +107,21 @@ impl Pool {
     pub fn seen(&self) -> watch::Receiver<Sozu> {
         self.watch();
         self.inner.shared.seen.subscribe()
+    }
+
+    /// Looks at Sōzu now: what is returned was seen after this was called. Who has an answer and finds the same life
+    /// before and after it knows whose answer it is.
+    ///
+    /// It takes as long as Sōzu's main process does to answer, a minute at most.
+    pub async fn look(&self) -> Sozu {
+        self.watch();
+        let shared = &self.inner.shared;
+        match timeout(LOOK_DEADLINE, shared.looks.ask()).await {
+            Ok(()) => shared.seen.borrow().clone(),
+            Err(_) => Sozu::Away {
+                why: "Sōzu did not say within a minute who it is".to_owned(),
+            },
+        }
     }
 
     /// One exchange, within this deadline from its first byte to its last.
