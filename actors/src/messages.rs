@@ -8,7 +8,7 @@ use std::{
 use actix::Message;
 use serde::Serialize;
 use sozu_command_lib::proto::command::Request;
-use sozu_socket::{Answer, BulkAnswer, ExchangeError, Prepared, Reading, StateDigest};
+use sozu_socket::{Answer, BulkAnswer, ExchangeError, Life, Prepared, Reading, StateDigest};
 use tokio::sync::oneshot;
 
 use crate::{
@@ -505,9 +505,9 @@ pub struct Prepare(pub Arc<Vec<Request>>);
 pub struct Load(pub Prepared);
 
 /// To the socket pool: read back all that Sōzu's main process holds; only that it is the same, if it
-/// has this digest.
+/// has this digest. And which life of Sōzu is there when it was read.
 #[derive(Clone, Copy, Debug, Message)]
-#[rtype(result = "Result<Reading, ExchangeError>")]
+#[rtype(result = "Result<(Reading, Life), ExchangeError>")]
 pub struct ReadBack(pub StateDigest);
 
 /// To the keeper: the ids of the clusters that Sōzu holds; nothing until this life of it was read.

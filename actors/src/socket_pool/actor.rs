@@ -3,7 +3,9 @@
 use std::future::Future;
 
 use actix::{Actor, AsyncContext, Context, Handler, ResponseActFuture, WrapFuture};
-use sozu_socket::{Answer, Builder, BulkAnswer, ExchangeError, Pool, Prepared, Reading, Sozu};
+use sozu_socket::{
+    Answer, Builder, BulkAnswer, ExchangeError, Life, Pool, Prepared, Reading, Sozu,
+};
 use supervisors::Reporter;
 use tokio::sync::watch;
 
@@ -123,11 +125,21 @@ impl Handler<Load> for SocketPool {
 }
 
 impl Handler<ReadBack> for SocketPool {
-    type Result = ResponseActFuture<Self, Result<Reading, ExchangeError>>;
+    type Result = ResponseActFuture<Self, Result<(Reading, Life), ExchangeError>>;
 
     fn handle(&mut self, ReadBack(known): ReadBack, _: &mut Context<Self>) -> Self::Result {
         let pool = self.pool.clone();
-        Box::pin(async move { counted(pool.saved_state_unless(known)).await }.into_actor(self))
+        let read = async move {
+            let reading = counted(pool.saved_state_unless(known)).await?;
+            match pool.look().await {
+                Sozu::Here(life) => Ok((reading, life)),
+                Sozu::Away { why } => Err(ExchangeError::Unknown(why)),
+                Sozu::Unasked => Err(ExchangeError::Unknown(
+                    "nobody knows which Sōzu was read".to_owned(),
+                )),
+            }
+        };
+        Box::pin(read.into_actor(self))
     }
 }
 

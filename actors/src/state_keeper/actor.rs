@@ -17,7 +17,7 @@ use tokio::sync::{oneshot, watch};
 
 use super::{
     Config,
-    asking::{Asking, Read},
+    asking::Asking,
     events::{Acceptance, Effect, Event, Now},
     journalist::Journalist,
     keeper::Keeper,
@@ -185,20 +185,10 @@ impl StateKeeper {
     fn carry_out(&mut self, effect: Effect, context: &mut Context<Self>) {
         may_end_at(STEP);
         match effect {
-            Effect::Append {
-                entries,
-                source,
-                mark,
-            } => {
-                let written = self.writer(move |writer| writer.append(entries, source, mark));
+            Effect::Append { entries, mark } => {
+                let written = self.writer(|writer| writer.append(entries, mark));
                 self.then(written, context, |result, keeper| {
                     Event::Appended(keeper.written(result))
-                });
-            }
-            Effect::AppendOrder(entries) => {
-                let written = self.writer(|writer| writer.append_order(entries));
-                self.then(written, context, |result, keeper| {
-                    Event::OrderAppended(keeper.written(result))
                 });
             }
             Effect::EndLetters(ending) => {
@@ -271,13 +261,12 @@ impl StateKeeper {
     /// `known`: what is the very same need not be read.
     fn read_back(&mut self, known: Option<StateDigest>, context: &mut Context<Self>) {
         let read = self.asking.read_back(known.unwrap_or_default());
-        self.then(read, context, |read, keeper| match read {
-            Ok(Read::Same { took }) => Event::ReadSame(took),
-            Ok(Read::State { state, digest }) => {
+        self.then(read, context, |read, keeper| {
+            let read = read.map(|(read, digest)| {
                 keeper.digest = Some(digest);
-                Event::Read(Ok(state))
-            }
-            Err(error) => Event::Read(Err(error)),
+                read
+            });
+            Event::Read(read)
         });
     }
 

@@ -12,7 +12,7 @@ use tokio::task::{JoinHandle, spawn_blocking, spawn_local};
 
 use super::{
     answer::Outcome,
-    held::{ReadState, sort_records},
+    held::{Read, What, sort_records},
 };
 use crate::{
     messages::{Exchange, Load, Prepare, ReadBack},
@@ -29,17 +29,6 @@ pub(super) struct Asking {
 }
 
 type Preparing = JoinHandle<Result<Prepared, ExchangeError>>;
-
-/// What was read back.
-pub(super) enum Read {
-    /// What it was before.
-    Same { took: Duration },
-    /// All of it, and by what it is known again.
-    State {
-        state: ReadState,
-        digest: StateDigest,
-    },
-}
 
 impl Asking {
     pub(super) fn new(pool: Ref<SocketPool>) -> Self {
@@ -102,11 +91,11 @@ impl Asking {
         async move { ask(&pool, Exchange(request)).await.map(drop) }
     }
 
-    /// What Sōzu holds, unless it is what has this digest.
+    /// What Sōzu holds, unless it is what has this digest; and by what it is known again.
     pub(super) fn read_back(
         &self,
         known: StateDigest,
-    ) -> impl Future<Output = Result<Read, ExchangeError>> + use<> {
+    ) -> impl Future<Output = Result<(Read, StateDigest), ExchangeError>> + use<> {
         read_back(self.pool.clone(), known)
     }
 }
@@ -182,9 +171,16 @@ async fn status(pool: Ref<SocketPool>) -> Result<Vec<(u32, bool)>, ExchangeError
         .collect())
 }
 
-async fn read_back(pool: Ref<SocketPool>, known: StateDigest) -> Result<Read, ExchangeError> {
-    let saved = match ask(&pool, ReadBack(known)).await? {
-        Reading::Same { took } => return Ok(Read::Same { took }),
+async fn read_back(
+    pool: Ref<SocketPool>,
+    known: StateDigest,
+) -> Result<(Read, StateDigest), ExchangeError> {
+    let (reading, life) = ask(&pool, ReadBack(known)).await?;
+    let saved = match reading {
+        Reading::Same { took } => {
+            let what = What::Same { took };
+            return Ok((Read { life, what }, known));
+        }
         Reading::State(saved) => saved,
     };
     if saved.opaque > 0 {
@@ -197,5 +193,6 @@ async fn read_back(pool: Ref<SocketPool>, known: StateDigest) -> Result<Read, Ex
     let state = spawn_blocking(move || sort_records(saved.requests, saved.took))
         .await
         .map_err(|error| ExchangeError::Unknown(error.to_string()))?;
-    Ok(Read::State { state, digest })
+    let what = What::State(state);
+    Ok((Read { life, what }, digest))
 }

@@ -9,11 +9,14 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     path::PathBuf,
     sync::Arc,
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 use super::key::{Key, Kind, Object};
 use crate::messages::SourceName;
+
+/// How long what a source removed is remembered.
+pub const ABSENT_FOR: Duration = Duration::from_hours(720);
 
 /// What a source says of a key.
 #[derive(Clone, Debug, PartialEq)]
@@ -78,6 +81,19 @@ impl Declaration {
     /// Whether it says itself that nobody stands for the object any more.
     fn is_orphaned(&self) -> bool {
         self.stance == Stance::Kept(Why::Orphaned)
+    }
+
+    /// Of one leaf there is one private key: what comes under the same key brings it, should what was declared
+    /// before be wanted again.
+    pub fn learn_private_key(&mut self, comes: &Object) {
+        let lacks_it = self.object.as_ref().filter(|object| object.is_keyless());
+        if let (Some(Object::Certificate(own)), Object::Certificate(comes)) =
+            (lacks_it.map(Arc::as_ref), comes)
+        {
+            let mut own = own.clone();
+            own.certificate.key.clone_from(&comes.certificate.key);
+            self.object = Some(Arc::new(Object::Certificate(own)));
+        }
     }
 
     /// The object, if the declaration stands for one.

@@ -33,16 +33,19 @@ pub fn effects(
             health_check(&set.cluster_id, Some(set.config.clone()), desired)
         }
         RequestType::RemoveHealthCheck(id) => health_check(id, None, desired),
-        RequestType::ReplaceCertificate(replace) => replaced(replace).map_err(text),
-        _ => {
-            let object = Object::added_by(request).map(Object::canonical);
-            let key = match (&object, key_of(request)) {
-                (Some(object), _) => object.key().map_err(text)?,
-                (None, Some(key)) => key.map_err(text)?,
-                (None, None) => return Err("it is no change that a source may send".to_owned()),
-            };
-            Ok(vec![(key, object)])
-        }
+        _ => match (Object::brought_by(request), request) {
+            (Some(new), RequestType::ReplaceCertificate(replace)) => {
+                replaced(new, replace).map_err(text)
+            }
+            (Some(object), _) => {
+                let object = object.canonical();
+                Ok(vec![(object.key().map_err(text)?, Some(object))])
+            }
+            (None, _) => match key_of(request) {
+                Some(key) => Ok(vec![(key.map_err(text)?, None)]),
+                None => Err("it is no change that a source may send".to_owned()),
+            },
+        },
     }
 }
 
@@ -71,13 +74,9 @@ fn health_check(
     Ok(vec![(key, Some(object))])
 }
 
-fn replaced(replace: &ReplaceCertificate) -> Result<Vec<Touch>, KeyError> {
-    let new = Object::Certificate(Box::new(sozu_command_lib::proto::command::AddCertificate {
-        address: replace.address,
-        certificate: replace.new_certificate.clone(),
-        expired_at: replace.new_expired_at,
-    }))
-    .canonical();
+/// The new one comes, and if it is another one, the old one goes.
+fn replaced(new: Object, replace: &ReplaceCertificate) -> Result<Vec<Touch>, KeyError> {
+    let new = new.canonical();
     let new_key = new.key()?;
     let old_key = Key::certificate(replace.address.into(), &replace.old_fingerprint);
     let mut touches = vec![(new_key.clone(), Some(new))];

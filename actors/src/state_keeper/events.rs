@@ -15,7 +15,7 @@ use super::{
     declared::Declaration,
     gate::{Mode, Pause},
     guard::Bounds,
-    held::ReadState,
+    held::Read,
     key::Key,
     log::Entry,
     operator::Answer,
@@ -103,7 +103,7 @@ pub struct Loaded {
     pub pause: Option<Pause>,
     /// How many dead letters there are.
     pub letters: Arc<Counts>,
-    /// Removals by conclusion within the last hour, per source.
+    /// What the guard let pass within the last hour, per source: removals by conclusion, and take-overs.
     pub removed_lately: HashMap<SourceName, usize>,
 }
 
@@ -145,11 +145,8 @@ pub enum Event {
     Status(Result<Vec<(u32, bool)>, ExchangeError>),
     /// What came back for the last [`Effect::UpgradeWorker`].
     Upgraded(Result<(), ExchangeError>),
-    /// What came back for the last [`Effect::ReadAgain`]: what came back for the read before it. And
-    /// how long Sōzu's main process was busy with it.
-    ReadSame(Duration),
     /// What came back for the last [`Effect::ReadBack`] or [`Effect::ReadAgain`].
-    Read(Result<ReadState, ExchangeError>),
+    Read(Result<Read, ExchangeError>),
     /// A person's order; `reply` names who waits for the answer.
     Order {
         /// The order.
@@ -157,8 +154,6 @@ pub enum Event {
         /// To whom.
         reply: u64,
     },
-    /// The entries of the last [`Effect::AppendOrder`] are on disk, or not.
-    OrderAppended(Result<(), String>),
     /// The last [`Effect::EndLetters`] is on disk, for so many letters; or not.
     LettersEnded(Result<usize, OrderError>),
     /// So many dead letters there are now.
@@ -197,13 +192,9 @@ pub enum Effect {
     Append {
         /// The entries.
         entries: Vec<Arc<Entry>>,
-        /// Whose they are.
-        source: SourceName,
-        /// The source's place.
-        mark: Mark,
+        /// The place that a source has come to with them.
+        mark: Option<(SourceName, Mark)>,
     },
-    /// Write a person's order to the log, in one transaction, before anything of it is sent.
-    AppendOrder(Vec<Arc<Entry>>),
     /// Write that dead letters end by a person's order, and as what one is tried again, in one transaction.
     EndLetters(Arc<Ending>),
     /// Write that there is a pause, or none.
@@ -230,8 +221,7 @@ pub enum Effect {
     UpgradeWorker(u32),
     /// Read all that the main process holds.
     ReadBack,
-    /// As [`Effect::ReadBack`]; if that is the very same as at the last read, [`Event::ReadSame`]
-    /// says so.
+    /// As [`Effect::ReadBack`], where only that is told if it is the very same as at the last read.
     ReadAgain,
     /// Answer a listing or changes.
     Reply(u64, Result<Declared, DeclareError>),
@@ -259,6 +249,8 @@ pub struct Acceptance {
     pub complete_life: Option<Arc<str>>,
     /// These buses have caught up.
     pub caught_up: HashSet<SourceName>,
+    /// And have taken over so many objects, which the guard let pass then.
+    pub taken_over: Vec<(SourceName, SystemTime, usize)>,
 }
 
 /// Dead letters end.

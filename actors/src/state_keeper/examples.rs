@@ -6,7 +6,8 @@ use std::{
 };
 
 use sozu_command_lib::proto::command::{
-    AddBackend, Cluster, PathRule, RequestHttpFrontend, RequestTcpFrontend, RulePosition,
+    AddBackend, AddCertificate, CertificateAndKey, Cluster, PathRule, RequestHttpFrontend,
+    RequestTcpFrontend, RulePosition,
 };
 
 use super::key::{Keyed, Object};
@@ -14,6 +15,27 @@ use super::key::{Keyed, Object};
 pub(crate) const HTTP: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
 pub(crate) const TCP: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9000);
+
+pub(crate) const HTTPS: SocketAddr =
+    SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8443);
+
+/// A leaf, and the one that follows it.
+pub(crate) const LEAF: &str = include_str!("../fs_watcher/testdata/certificate.pem");
+pub(crate) const RENEWED: &str = include_str!("../fs_watcher/testdata/renewed.pem");
+const PRIVATE_KEY: &str = include_str!("../fs_watcher/testdata/key.pem");
+
+pub(crate) fn certificate(address: SocketAddr, leaf: &str, names: &[&str]) -> Object {
+    Object::Certificate(Box::new(AddCertificate {
+        address: address.into(),
+        certificate: CertificateAndKey {
+            certificate: leaf.to_owned(),
+            key: PRIVATE_KEY.to_owned(),
+            names: names.iter().map(|name| (*name).to_owned()).collect(),
+            ..CertificateAndKey::default()
+        },
+        expired_at: None,
+    }))
+}
 
 pub(crate) fn cluster(id: &str) -> Object {
     Object::Cluster(Box::new(Cluster {

@@ -146,7 +146,10 @@ fn touch(
     belief: &Belief,
 ) -> Result<Provisional, String> {
     let entry = &folded.entry;
-    let before = desired.declared().get(key, &entry.source).cloned();
+    let mut before = desired.declared().get(key, &entry.source).cloned();
+    if let (Some(before), Some(object)) = (&mut before, &object) {
+        before.learn_private_key(object);
+    }
     let wanted_before = desired.declared().wanted(key);
     let after = match object {
         Some(object) if matches!(entry.admission, Admission::Held(_)) => {
@@ -239,11 +242,16 @@ fn absent(entry: &Entry, key: &Key, desired: &Desired) -> Verdict {
     let Key::Backend(backend) = key else {
         return Verdict::Absent;
     };
-    let says = desired
-        .declared()
-        .get(&Key::Cluster(backend.cluster.clone()), &entry.source);
-    match says.map(|says| &says.stance) {
-        Some(Stance::Absent { .. }) => Verdict::RemovedWithItsCluster,
+    let removed_at = |key: &Key| {
+        let says = desired.declared().get(key, &entry.source)?;
+        match says.stance {
+            Stance::Absent { at, .. } => Some(at),
+            _ => None,
+        }
+    };
+    // One entry has removed both.
+    match removed_at(&Key::Cluster(backend.cluster.clone())) {
+        Some(at) if removed_at(key) == Some(at) => Verdict::RemovedWithItsCluster,
         _ => Verdict::Absent,
     }
 }

@@ -8,6 +8,7 @@ use std::{
 };
 
 use sozu_command_lib::proto::command::{Request, request::RequestType};
+use sozu_socket::Life;
 
 use super::{
     key::{Key, Object},
@@ -126,6 +127,27 @@ impl Belief {
     pub fn keys(&self) -> impl Iterator<Item = &Key> {
         self.held.keys()
     }
+}
+
+/// What came back for a read.
+#[derive(Debug)]
+pub struct Read {
+    /// The life of Sōzu that was there when it was over: if it is the one before it too, it was read.
+    pub life: Life,
+    /// What was read.
+    pub what: What,
+}
+
+/// What was read.
+#[derive(Debug)]
+pub enum What {
+    /// The very same as the last time.
+    Same {
+        /// How long Sōzu's main process was busy with it.
+        took: Duration,
+    },
+    /// All of it.
+    State(ReadState),
 }
 
 /// A state that was read back, sorted into objects and listeners.

@@ -3,13 +3,16 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use sozu_command_lib::proto::command::Request;
+
 use super::{
     admit::{self, Refusal},
+    appending::Sender,
     declared::{Stance, Wanted, Why},
-    events::{Effect, Mark, Now},
+    events::{Effect, Now},
     guard,
-    keeper::{Appending, Keeper, RefusedObject},
-    key::{Key, Keyed, Kind, Object},
+    keeper::{Keeper, RefusedObject},
+    key::{Key, Kind, Object},
     listing::{self, Changes, Taken},
     log::{Admission, Entry},
 };
@@ -35,7 +38,7 @@ const UNSETTLED: usize = 20_000;
 impl Keeper {
     /// Takes what waits, one after the other, while nothing is being written.
     pub(super) fn take_next(&mut self, now: Now, effects: &mut Vec<Effect>) {
-        while self.appending.is_none() && !self.desk.is_writing() {
+        while self.appending.is_none() {
             let Some(mut taking) = self.intake.pop_front() else {
                 return;
             };
@@ -130,7 +133,7 @@ impl Keeper {
                 .changes
                 .iter()
                 .filter_map(|change| change.request.as_ref().ok()?.request_type.as_ref())
-                .filter_map(Object::added_by)
+                .filter_map(Object::brought_by)
                 .any(|object| matches!(self.admit(&object), Err(Refusal::NoListener(_)))),
         }
     }
@@ -184,38 +187,14 @@ impl Keeper {
             effects.push(Effect::Reply(reply, Ok(Declared { changes: 0 })));
             return;
         }
-        let mark = Mark::Device(listing.device);
-        self.append(source.clone(), mark, entries, reply, effects);
-        if let Some(appending) = &mut self.appending {
-            appending.removals = removals;
-            appending.taken = Taken::of(listing);
-        }
-    }
-
-    /// Has entries written to the log.
-    pub(super) fn append(
-        &mut self,
-        source: SourceName,
-        mark: Mark,
-        entries: Vec<Entry>,
-        reply: u64,
-        effects: &mut Vec<Effect>,
-    ) {
-        let entries: Vec<Arc<Entry>> = entries.into_iter().map(Arc::new).collect();
-        effects.push(Effect::Append {
-            entries: entries.clone(),
+        let sender = Sender::Directory {
             source: source.clone(),
-            mark,
-        });
-        self.appending = Some(Appending {
-            source,
-            mark,
-            entries,
-            removals: 0,
-            taken: Taken::default(),
-            is_cut: false,
+            device: listing.device,
+            taken: Taken::of(listing),
+            removals,
             reply,
-        });
+        };
+        self.append(entries, sender, effects);
     }
 
     fn judge_objects(
@@ -238,24 +217,33 @@ impl Keeper {
                 Ok(()) => Admission::Order,
                 Err(refusal) => Admission::Refused(refusal.reason().to_owned()),
             };
-            self.last_seq += 1;
-            entries.push(Entry {
-                seq: self.last_seq,
-                source: source.clone(),
-                at: now.wall,
-                request: object.add(),
-                origin: Some(file.clone()),
-                position: None,
-                original: None,
-                admission,
-            });
+            // One change for each that goes, so that it stays if what comes in its place is refused.
+            let goes = changes.renewed.iter().filter(|(_, comes)| *comes == key);
+            let replaces = goes.filter_map(|(old, _)| object.in_place_of(old));
+            let mut requests: Vec<Request> = replaces.collect();
+            if requests.is_empty() {
+                requests.push(object.add());
+            }
+            for request in requests {
+                self.last_seq += 1;
+                entries.push(Entry {
+                    seq: self.last_seq,
+                    source: source.clone(),
+                    at: now.wall,
+                    request,
+                    origin: Some(file.clone()),
+                    position: None,
+                    original: None,
+                    admission: admission.clone(),
+                });
+            }
         }
     }
 
     /// Keeps what was refused, and why, until something about it changes.
     pub(super) fn remember_refusal(&mut self, entry: &Entry, keys: &[Key], reason: &str) {
         let request = entry.request.request_type.as_ref();
-        let Some(object) = request.and_then(Object::added_by).map(Object::canonical) else {
+        let Some(object) = request.and_then(Object::brought_by).map(Object::canonical) else {
             return;
         };
         let Some(key) = keys.first().cloned().or_else(|| object.key().ok()) else {
@@ -302,28 +290,10 @@ impl Keeper {
                 guard::Verdict::Pass => (Admission::Conclusion, changes.gone.len()),
                 guard::Verdict::Hold(id) => (Admission::Held(id), 0),
             };
-        // What has come in their place is an order, and so is that they go; unless it is refused.
-        let replaced = self.really_replaced(source, changes);
-        self.let_go(now, source, &replaced, &Admission::Order, entries);
+        // What has come in their place is an order, and so is that they go.
+        self.let_go(now, source, &changes.replaced, &Admission::Order, entries);
         self.let_go(now, source, &changes.gone, &admission, entries);
         passed
-    }
-
-    /// A certificate stays as long as its successor is refused.
-    fn really_replaced(&self, source: &SourceName, changes: &Changes) -> Vec<Key> {
-        if changes.renewed.is_empty() {
-            return changes.replaced.clone();
-        }
-        let refused = changes.set.iter().filter(|(key, object, _)| {
-            self.was_refused(source, key, object) || self.admit(object).is_err()
-        });
-        let refused: std::collections::HashSet<&Key> = refused.map(|(key, ..)| key).collect();
-        let is_refused = |key: &Key| {
-            let successor = changes.renewed.get(key);
-            successor.is_some_and(|successor| refused.contains(successor))
-        };
-        let replaced = changes.replaced.iter().filter(|key| !is_refused(key));
-        replaced.cloned().collect()
     }
 
     fn let_go(
@@ -358,70 +328,6 @@ impl Keeper {
                 admission: admission.clone(),
             });
         }
-    }
-
-    /// The entries of a listing are on disk: they are folded. Or they are not: nothing of the
-    /// listing counts.
-    pub(super) fn on_appended(
-        &mut self,
-        now: Now,
-        result: Result<(), String>,
-        effects: &mut Vec<Effect>,
-    ) {
-        let Some(appending) = self.appending.take() else {
-            return;
-        };
-        let answer = match result {
-            Ok(()) => {
-                self.disk = None;
-                self.unspoken.remove(&appending.source);
-                let history = self.histories.entry(appending.source.clone()).or_default();
-                history.removed(now.at, appending.removals);
-                let changes = appending.entries.len();
-                self.remember_taken(&appending.entries);
-                for entry in appending.entries {
-                    self.fold(entry);
-                }
-                match appending.mark {
-                    Mark::Device(device) => {
-                        self.devices.insert(appending.source.clone(), device);
-                        self.take_files(appending.source.clone(), appending.taken);
-                    }
-                    Mark::Position(position) => {
-                        self.positions.insert(appending.source.clone(), position);
-                    }
-                }
-                if appending.is_cut {
-                    let taken = self.positions.get(&appending.source).copied();
-                    Err(DeclareError::LettersFull { taken })
-                } else {
-                    Ok(Declared { changes })
-                }
-            }
-            Err(error) => {
-                self.disk = Some(error.clone());
-                Err(DeclareError::Disk(error))
-            }
-        };
-        effects.push(Effect::Reply(appending.reply, answer));
-    }
-
-    /// The files of a directory were taken: from now on the objects are shared with the watcher.
-    fn take_files(&mut self, source: SourceName, files: Taken) {
-        let known = self.taken.remove(&source).unwrap_or_default();
-        for (path, objects) in &files.files {
-            if known
-                .files
-                .get(path)
-                .is_some_and(|known| Arc::ptr_eq(known, objects))
-            {
-                continue;
-            }
-            for Keyed { key, object } in objects.iter() {
-                self.desired.share(key, &source, object);
-            }
-        }
-        self.taken.insert(source, files);
     }
 
     /// A declaration that another, elder one overrides is shown.

@@ -13,9 +13,10 @@ use std::{
 use sozu_socket::{Life, Sozu};
 
 use super::{
+    appending::Appending,
     declared::{Declaration, Wanted},
     desired::Desired,
-    events::{Acceptance, Effect, Event, Loaded, Mark, Now, Settings},
+    events::{Acceptance, Effect, Event, Loaded, Now, Settings},
     gate::{Gate, gate},
     guard::History,
     held::Belief,
@@ -67,18 +68,6 @@ pub(super) enum Accepting {
         acceptance: Arc<Acceptance>,
         again: Duration,
     },
-}
-
-/// Entries that are being written.
-pub(super) struct Appending {
-    pub source: SourceName,
-    pub mark: Mark,
-    pub entries: Vec<Arc<Entry>>,
-    pub removals: usize,
-    pub taken: Taken,
-    /// What came behind it was not taken: there is no room for dead letters.
-    pub is_cut: bool,
-    pub reply: u64,
 }
 
 /// What was refused, so that it is not tried again until something about it changes.
@@ -182,6 +171,8 @@ pub struct Keeper {
     // the log
     pub(super) intake: VecDeque<Taking>,
     pub(super) appending: Option<Appending>,
+    /// When what could not be written and nobody says again is tried anew.
+    pub(super) append_again: Duration,
     pub(super) acceptance: Acceptance,
     pub(super) accepting: Accepting,
     pub(super) disk: Option<String>,
@@ -241,6 +232,7 @@ impl Keeper {
             last_paused: now.at,
             intake: VecDeque::new(),
             appending: None,
+            append_again: now.at,
             acceptance: Acceptance::default(),
             accepting: Accepting::Nothing,
             disk: None,
@@ -336,9 +328,7 @@ impl Keeper {
             Event::Status(result) => self.on_status(now, result, &mut effects),
             Event::Upgraded(result) => self.on_upgraded(now, result),
             Event::Read(result) => self.on_read(now, result),
-            Event::ReadSame(took) => self.on_read_same(now, took),
             Event::Order { order, reply } => self.desk.orders.push_back((order, reply)),
-            Event::OrderAppended(result) => self.on_order_appended(now, result, &mut effects),
             Event::LettersEnded(result) => self.on_letters_ended(now, result, &mut effects),
             Event::Letters(letters) => self.letters = letters,
             Event::Pause { uid, lasts, reply } => {

@@ -8,19 +8,26 @@ use std::sync::Arc;
 use sozu_command_lib::proto::command::{Request, request::RequestType};
 
 use super::{
+    appending::Sender,
     effects::effects,
     events::{Effect, End, Ending, Now, Room},
     keeper::Keeper,
     key::Key,
     log::{Admission, Entry, Folded, Operator, Provisional, Word},
-    operator::{Answer, Ordering},
+    operator::Answer,
     verdict::Verdict,
 };
 use crate::messages::{Letter, Order, OrderError, Ordered, What};
 
 impl Keeper {
-    /// What has to be written for an order about dead letters.
-    pub(super) fn take_letters(&mut self, now: Now, order: &Order) -> Result<Ordering, OrderError> {
+    /// Has an order about dead letters written.
+    pub(super) fn take_letters(
+        &mut self,
+        now: Now,
+        order: &Order,
+        reply: u64,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), OrderError> {
         let uid = order.uid;
         let how = match &order.what {
             What::DiscardLetters(which) => End::Discarded(which.clone()),
@@ -35,7 +42,9 @@ impl Keeper {
             End::Retried { again, .. } => vec![again.clone()],
             End::Discarded(_) => Vec::new(),
         };
-        Ok((Effect::EndLetters(Arc::new(Ending { uid, how })), entries))
+        effects.push(Effect::EndLetters(Arc::new(Ending { uid, how })));
+        self.writes(entries, Sender::Person { reply });
+        Ok(())
     }
 
     fn again(
@@ -138,14 +147,13 @@ impl Keeper {
         result: Result<usize, OrderError>,
         effects: &mut Vec<Effect>,
     ) {
-        let Some((entries, reply)) = self.desk.writing.take() else {
+        if result.is_ok() && self.writes_something() {
+            return self.on_appended(now, Ok(()), effects);
+        }
+        let Some(reply) = self.person_who_waits() else {
             return;
         };
         let answer = match result {
-            Ok(_) if !entries.is_empty() => {
-                self.desk.writing = Some((entries, reply));
-                return self.on_order_appended(now, Ok(()), effects);
-            }
             Ok(objects) => {
                 self.disk = None;
                 Ok(Ordered {

@@ -1,7 +1,7 @@
 //! From a complete listing to the changes that lead from the source's declared set to it.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
@@ -22,8 +22,8 @@ pub struct Changes {
     pub gone: Vec<Key>,
     /// Objects that it lacks since others have come in their place: no removal.
     pub replaced: Vec<Key>,
-    /// Of these, certificates, each with the one that came in its place.
-    pub renewed: HashMap<Key, Key>,
+    /// Certificates that it lacks, each with the one of `set` that came in its place: no removal.
+    pub renewed: BTreeMap<Key, Key>,
 }
 
 /// The files of a source as they were last taken, so that an unchanged one need not be compared
@@ -192,14 +192,12 @@ fn tell_renewed_apart(changes: &mut Changes, declared: &Declared, source: &Sourc
         }
         left.first().map(|key| (*key).clone())
     };
-    let renewed: HashMap<Key, Key> = changes
+    let renewed: BTreeMap<Key, Key> = changes
         .gone
         .iter()
         .filter_map(|gone| Some((gone.clone(), successor(gone)?)))
         .collect();
     changes.gone.retain(|key| !renewed.contains_key(key));
-    changes.replaced.extend(renewed.keys().cloned());
-    changes.replaced.sort();
     changes.renewed = renewed;
 }
 
@@ -312,8 +310,11 @@ mod tests {
         ]);
         let changes = changes(&new, &declared, &Taken::default());
         assert_eq!(changes.gone, [keys[2].clone()]);
-        assert_eq!(changes.replaced.len(), 2);
-        assert_eq!(changes.renewed.len(), 2);
+        assert!(changes.replaced.is_empty());
+        let renewed: HashSet<&Key> = changes.renewed.keys().collect();
+        assert_eq!(renewed, keys[..2].iter().collect());
+        let comes: HashSet<&Key> = changes.renewed.values().collect();
+        assert_eq!(comes, changes.set.iter().map(|(key, ..)| key).collect());
     }
 
     #[test]

@@ -11,7 +11,7 @@
 //! To read in this order: [`key`], [`effects`], [`declared`], [`listing`], [`admit`], [`policy`],
 //! [`guard`], [`desired`] with `checks`, [`log`] with `fold`, [`held`], [`plan`], [`gate`], [`answer`], [`verdict`]: the
 //! rules, one in each file. Then [`events`] and [`keeper`] with its parts: `intake`, `orders` and
-//! `takeover` (what sources send), `sending`, `renewing`, `outcome` and `reading` (what Sōzu is told and says), `upgrade`
+//! `takeover` (what sources send), `appending` (what is on disk counts), `sending`, `renewing`, `outcome` and `reading` (what Sōzu is told and says), `upgrade`
 //! (workers that differ), `settling`
 //! (what is final), [`operator`] (what a person orders), `pause`, `settings` (a reload), `reporting`. Then the shell:
 //! [`store`], `actor`, `asking`, `persons`, `journalist`. Only the shell knows actix and SQLite.
@@ -19,6 +19,7 @@
 mod actor;
 pub mod admit;
 pub mod answer;
+mod appending;
 mod asking;
 mod checks;
 mod clusters;

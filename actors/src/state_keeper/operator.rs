@@ -11,6 +11,7 @@ use std::{
 };
 
 use super::{
+    appending::Sender,
     declared::{Declaration, Stance, Wanted, Why},
     events::{Acceptance, Effect, Now},
     gate::Gate,
@@ -45,29 +46,37 @@ pub enum Answer {
     Compare(Result<Vec<Differing>, DiffError>),
 }
 
-/// What has to be written for an order, and its entries.
-pub(super) type Ordering = (Effect, Vec<Arc<Entry>>);
-
 /// What persons asked for and wait for.
 #[derive(Default)]
 pub(super) struct Desk {
     /// Not taken yet.
     pub orders: VecDeque<(Order, u64)>,
-    /// Being written.
-    pub(super) writing: Option<(Vec<Arc<Entry>>, u64)>,
-    receipts: Vec<Receipt>,
+    pub receipts: Vec<Receipt>,
     comparisons: Vec<Comparison>,
     /// Who waits for a pause to be written, and whether there was one before.
     pub pauses: Vec<(u64, bool)>,
 }
 
 /// A person who waits for the verdicts of an order.
-struct Receipt {
+pub(super) struct Receipt {
     reply: u64,
     open: HashSet<u64>,
     verdicts: BTreeMap<&'static str, usize>,
     reasons: Vec<String>,
     until: Duration,
+}
+
+impl Receipt {
+    /// For an order of these entries.
+    pub(super) fn of(reply: u64, entries: &[Arc<Entry>], now: Now) -> Self {
+        Self {
+            reply,
+            open: entries.iter().map(|entry| entry.seq).collect(),
+            verdicts: BTreeMap::new(),
+            reasons: Vec::new(),
+            until: now.at + PATIENCE,
+        }
+    }
 }
 
 /// A person who waits for a read of Sōzu.
@@ -77,11 +86,6 @@ struct Comparison {
 }
 
 impl Desk {
-    /// Whether an order is being written.
-    pub(super) fn is_writing(&self) -> bool {
-        self.writing.is_some()
-    }
-
     /// These verdicts are final and on disk.
     pub(super) fn hear(&mut self, acceptance: &Acceptance) {
         for receipt in &mut self.receipts {
@@ -102,30 +106,34 @@ impl Desk {
 impl Keeper {
     /// Takes the next order, if nothing is being written.
     pub(super) fn take_order(&mut self, now: Now, effects: &mut Vec<Effect>) {
-        while self.appending.is_none() && !self.desk.is_writing() {
+        while self.appending.is_none() {
             let Some((order, reply)) = self.desk.orders.pop_front() else {
                 return;
             };
             let taken = match &order.what {
-                What::Retry { .. } | What::DiscardLetters(_) => self.take_letters(now, &order),
-                _ => self.take_kept(now, &order),
-            };
-            match taken {
-                Ok((effect, entries)) => {
-                    effects.push(effect);
-                    self.desk.writing = Some((entries, reply));
+                What::Retry { .. } | What::DiscardLetters(_) => {
+                    self.take_letters(now, &order, reply, effects)
                 }
-                Err(error) => effects.push(Effect::Answer(reply, Answer::Order(Err(error)))),
+                _ => self.take_kept(now, &order, reply, effects),
+            };
+            if let Err(error) = taken {
+                effects.push(Effect::Answer(reply, Answer::Order(Err(error))));
             }
         }
     }
 
-    /// What has to be written for an order about what is kept.
-    fn take_kept(&mut self, now: Now, order: &Order) -> Result<Ordering, OrderError> {
+    /// Has an order about what is kept written.
+    fn take_kept(
+        &mut self,
+        now: Now,
+        order: &Order,
+        reply: u64,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), OrderError> {
         let entries = self.entries_of(now, order);
         if !entries.is_empty() {
-            let entries: Vec<Arc<Entry>> = entries.into_iter().map(Arc::new).collect();
-            return Ok((Effect::AppendOrder(entries.clone()), entries));
+            self.append(entries, Sender::Person { reply }, effects);
+            return Ok(());
         }
         Err(match &order.what {
             What::RemoveOrphans(source) => OrderError::NoOrphans(source.clone()),
@@ -171,35 +179,6 @@ impl Keeper {
             });
         }
         entries
-    }
-
-    /// The order is on disk: it is folded. Or it is not: nothing of it counts.
-    pub(super) fn on_order_appended(
-        &mut self,
-        now: Now,
-        result: Result<(), String>,
-        effects: &mut Vec<Effect>,
-    ) {
-        let Some((entries, reply)) = self.desk.writing.take() else {
-            return;
-        };
-        if let Err(error) = result {
-            self.disk = Some(error.clone());
-            let answer = Answer::Order(Err(OrderError::Disk(error)));
-            effects.push(Effect::Answer(reply, answer));
-            return;
-        }
-        self.disk = None;
-        self.desk.receipts.push(Receipt {
-            reply,
-            open: entries.iter().map(|entry| entry.seq).collect(),
-            verdicts: BTreeMap::new(),
-            reasons: Vec::new(),
-            until: now.at + PATIENCE,
-        });
-        for entry in entries {
-            self.fold(entry);
-        }
     }
 
     /// Answers those whose verdicts are all final, or who have waited long enough.

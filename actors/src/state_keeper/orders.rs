@@ -10,14 +10,17 @@ use std::{
 use sozu_command_lib::proto::command::Request;
 
 use super::{
+    appending::Sender,
     declared::{Stance, Wanted},
-    events::{Effect, Mark, Now},
+    events::{Effect, Now},
     keeper::Keeper,
     key::{Key, Kind, Object},
     log::{Admission, Entry},
     policy::Policy,
 };
-use crate::messages::{BusChange, Changes, Declared, Position, SourceName, Subscribed};
+use crate::messages::{
+    BusChange, Changes, DeclareError, Declared, Position, SourceName, Subscribed,
+};
 
 /// How long a backend waits for its cluster, counted only while its source is caught up and Sōzu is
 /// there.
@@ -282,13 +285,22 @@ impl Keeper {
         if skipped > 0 {
             effects.push(Effect::Skipped(source.clone(), skipped));
         }
-        if let (true, Some(taken)) = (is_full, taken) {
-            last = taken;
+        match (is_full, taken) {
+            (true, Some(taken)) => last = taken,
+            (true, None) => {
+                // The very first one is refused, and has no room.
+                let full = DeclareError::LettersFull { taken };
+                return effects.push(Effect::Reply(reply, Err(full)));
+            }
+            (false, _) => {}
         }
-        self.append(source, Mark::Position(last), entries, reply, effects);
-        if let Some(appending) = &mut self.appending {
-            appending.is_cut = is_full;
-        }
+        let sender = Sender::Bus {
+            source,
+            position: last,
+            is_cut: is_full,
+            reply,
+        };
+        self.append(entries, sender, effects);
     }
 
     pub(super) fn judge_order(
@@ -304,7 +316,7 @@ impl Keeper {
             );
         };
         policy.judge(asked, objects)?;
-        if let Some(object) = Object::added_by(asked) {
+        if let Some(object) = Object::brought_by(asked) {
             self.admit(&object)
                 .map_err(|refusal| refusal.reason().to_owned())?;
         }

@@ -197,7 +197,7 @@ impl Keeper {
     fn refused_by_workers(&mut self, now: Now, steps: Vec<Step>, words: &str) {
         let (additions, removals): (Vec<Step>, Vec<Step>) =
             steps.into_iter().partition(|step| step.to.is_some());
-        // Of one request, both are a certificate's replacement: the main process has let the old one go.
+        // Of one request, both are a certificate's replacement.
         let (replaced, removals) = if additions.is_empty() {
             (Vec::new(), removals)
         } else {
@@ -230,8 +230,14 @@ impl Keeper {
             self.refuse(&step.key, step.to.as_deref(), words, stays);
         }
         for step in replaced {
-            self.belief.learn(&step.key, None);
-            self.refuse(&step.key, None, words, false);
+            // The main process has let the old one go, and no worker has: it comes back, or goes by itself.
+            if matches!(
+                self.desired.declared().wanted(&step.key),
+                Wanted::Object(..)
+            ) {
+                self.belief.learn(&step.key, None);
+            }
+            self.dirty.insert(step.key);
         }
     }
 
@@ -291,10 +297,10 @@ impl Keeper {
         }
     }
 
+    /// What was not taken tells nothing about what the workers made of what stands there.
     fn refuse_steps(&mut self, steps: &[Step], reason: &str) {
         self.tries = 0;
         for step in steps {
-            self.doubts.unproven.remove(&step.key);
             self.doubts.suspects.remove(&step.key);
             self.refuse(&step.key, step.to.as_deref(), reason, false);
         }

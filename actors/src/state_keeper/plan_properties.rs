@@ -10,8 +10,8 @@ use std::{
 use proptest::prelude::*;
 use sozu_command_lib::{
     proto::command::{
-        AddCertificate, CertificateAndKey, Cluster, HealthCheckConfig, Request, RequestUdpFrontend,
-        SetHealthCheck, UdpClusterConfig, request::RequestType,
+        Cluster, HealthCheckConfig, Request, RequestUdpFrontend, SetHealthCheck, UdpClusterConfig,
+        request::RequestType,
     },
     state::ConfigState,
 };
@@ -19,7 +19,7 @@ use sozu_command_lib::{
 use super::{
     declared::{Declaration, Stance, Wanted},
     desired::Desired,
-    examples::{HTTP, backend, cluster, http, tcp},
+    examples::{self, HTTP, LEAF, RENEWED, backend, cluster, http, tcp},
     held::{Belief, Held, sort_records},
     key::{Key, Object},
     log::{Admission, Entry, Tail},
@@ -27,21 +27,8 @@ use super::{
 };
 use crate::messages::{Position, SourceName};
 
-const LEAF: &str = include_str!("../fs_watcher/testdata/certificate.pem");
-const RENEWED: &str = include_str!("../fs_watcher/testdata/renewed.pem");
-const PRIVATE_KEY: &str = include_str!("../fs_watcher/testdata/key.pem");
-
-fn certificate(port: u16, leaf: &str, names: &str) -> Object {
-    Object::Certificate(Box::new(AddCertificate {
-        address: std::net::SocketAddr::from(([127, 0, 0, 1], port)).into(),
-        certificate: CertificateAndKey {
-            certificate: leaf.to_owned(),
-            key: PRIVATE_KEY.to_owned(),
-            names: vec![names.to_owned()],
-            ..CertificateAndKey::default()
-        },
-        expired_at: None,
-    }))
+fn certificate(port: u16, leaf: &str, name: &str) -> Object {
+    examples::certificate(([127, 0, 0, 1], port).into(), leaf, &[name])
 }
 
 /// A route that denies: it names no cluster.

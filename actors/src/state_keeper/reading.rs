@@ -3,20 +3,23 @@
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use sozu_socket::{ExchangeError, Life};
 
 use super::{
-    declared::{Declaration, Stance, Wanted, Why},
+    declared::{ABSENT_FOR, Declaration, Stance, Wanted, Why},
     events::{Effect, Now},
-    held::{Held, ReadState},
+    held::{Held, Read, What},
     keeper::{Doing, Doubts, Keeper},
     key::{Key, Object},
     plan::{self, Need},
 };
 use crate::messages::SourceName;
+
+/// How many removals are remembered: some ten megabytes.
+const REMOVALS: usize = 50_000;
 
 impl Keeper {
     /// The fence: what is read counts once every worker has answered a status that was asked after
@@ -63,12 +66,29 @@ impl Keeper {
         }
     }
 
-    pub(super) fn on_read(&mut self, now: Now, result: Result<ReadState, ExchangeError>) {
-        if !self.was_reading() {
-            return;
+    /// What was read counts if one life of Sōzu was there before it and after it. Whatever was read of
+    /// another one, nobody knows what stood in the one that we believe in.
+    pub(super) fn on_read(&mut self, now: Now, result: Result<Read, ExchangeError>) {
+        let before = match std::mem::replace(&mut self.doing, Doing::Nothing) {
+            Doing::Reading { life } => life,
+            other => {
+                self.doing = other;
+                return;
+            }
+        };
+        let read = match result {
+            Ok(read) => read,
+            Err(error) => {
+                self.trouble = Some(error.to_string());
+                return self.back_off(now);
+            }
+        };
+        let (after, present) = (Some(&read.life), self.life.as_ref());
+        if !same_life(before.as_ref(), after) || !same_life(after, present) {
+            return self.back_off(now);
         }
-        match result {
-            Ok(state) => {
+        match read.what {
+            What::State(state) => {
                 if self.listeners.as_deref() != Some(&state.listeners) {
                     self.doubts.spurned.clear();
                     self.listeners = Some(Arc::new(state.listeners));
@@ -76,35 +96,23 @@ impl Keeper {
                 self.believe(state.held);
                 self.draw_conclusions(now, state.took);
             }
-            Err(error) => {
-                self.trouble = Some(error.to_string());
-                self.back_off(now);
+            What::Same { took } if self.belief.is_as_read() => {
+                self.tell_foreign_apart();
+                self.draw_conclusions(now, took);
             }
+            // Something was learnt meanwhile: all of it is read.
+            What::Same { .. } => {}
         }
     }
 
-    /// Sōzu holds what it held when it was last read: what is believed since then is proved.
-    pub(super) fn on_read_same(&mut self, now: Now, took: Duration) {
-        if self.was_reading() && self.belief.is_as_read() {
-            let declared = self.desired.declared();
-            let foreign = self
-                .belief
-                .keys()
-                .filter(|key| declared.all(key).is_empty());
-            self.foreign = foreign.cloned().collect();
-            self.draw_conclusions(now, took);
-        }
-    }
-
-    /// Whether what was read is of the present life of Sōzu.
-    fn was_reading(&mut self) -> bool {
-        match std::mem::replace(&mut self.doing, Doing::Nothing) {
-            Doing::Reading { life } => same_life(life.as_ref(), self.life.as_ref()),
-            other => {
-                self.doing = other;
-                false
-            }
-        }
+    /// Sōzu holds what it held when it was last read.
+    fn tell_foreign_apart(&mut self) {
+        let declared = self.desired.declared();
+        let foreign = self
+            .belief
+            .keys()
+            .filter(|key| declared.all(key).is_empty());
+        self.foreign = foreign.cloned().collect();
     }
 
     fn draw_conclusions(&mut self, now: Now, took: Duration) {
@@ -123,6 +131,7 @@ impl Keeper {
         }
         self.unservable.clear();
         self.judge_absent_keys();
+        self.forget_old_removals(now);
         self.release_unused_clusters(now);
         self.compare();
         self.find_taken_over();
@@ -258,6 +267,26 @@ impl Keeper {
         }
     }
 
+    /// A removal is remembered for 30 days, and no more than so many of them: beyond that, what comes
+    /// back with an older saved state is foreign.
+    fn forget_old_removals(&mut self, now: Now) {
+        let declared = self.desired.declared();
+        let pending: HashSet<&Key> = self.tail.iter().flat_map(|folded| &folded.keys).collect();
+        let is_over =
+            |key: &&Key| !pending.contains(*key) && self.belief.held(key) == Held::Nothing;
+        let says = declared.keys().filter(is_over).flat_map(|key| {
+            let says = declared.all(key).iter();
+            says.map(move |(source, says)| (key, source, says))
+        });
+        let removals = says.filter_map(|(key, source, says)| match says.stance {
+            Stance::Absent { at, .. } => Some((at, key.clone(), source.clone())),
+            _ => None,
+        });
+        for (key, source) in too_old(removals.collect(), now.wall, REMOVALS) {
+            self.say(&key, &source, None);
+        }
+    }
+
     /// A cluster that was kept for foreign frontends or backends goes with the last of them.
     fn release_unused_clusters(&mut self, now: Now) {
         let unused: Vec<(Key, SourceName, Declaration)> = self
@@ -331,16 +360,53 @@ fn judge_absent(declaration: &Declaration, held: &Held, life: &Arc<str>) -> Abse
     }
 }
 
+/// Of removals, each with its time, those that are remembered no longer.
+fn too_old(
+    mut removals: Vec<(SystemTime, Key, SourceName)>,
+    now: SystemTime,
+    at_most: usize,
+) -> Vec<(Key, SourceName)> {
+    let first = now
+        .checked_sub(ABSENT_FOR)
+        .unwrap_or(SystemTime::UNIX_EPOCH);
+    let beyond = removals.len().saturating_sub(at_most);
+    if beyond > 0 {
+        removals.select_nth_unstable_by_key(beyond - 1, |(at, ..)| *at);
+    }
+    let removals = removals.into_iter().enumerate();
+    let old = removals.filter(|(nth, (at, ..))| *nth < beyond || *at < first);
+    old.map(|(_, (_, key, source))| (key, source)).collect()
+}
+
 fn same_life(a: Option<&Life>, b: Option<&Life>) -> bool {
     matches!((a, b), (Some(a), Some(b)) if a == b)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::SystemTime;
-
     use super::*;
     use crate::state_keeper::examples::cluster;
+
+    #[test]
+    fn a_removal_is_remembered_for_thirty_days_and_only_the_last_ones() {
+        let day = |day| SystemTime::UNIX_EPOCH + Duration::from_hours(24 * day);
+        let removal = |at: u64| {
+            let key = Key::Cluster(format!("{at}").into());
+            (day(at), key, SourceName::new("s"))
+        };
+        let old = |at_most| {
+            let removals = [7, 31, 3, 20].map(removal).into();
+            let mut days: Vec<String> = too_old(removals, day(35), at_most)
+                .into_iter()
+                .map(|(key, _)| key.to_string())
+                .collect();
+            days.sort();
+            days
+        };
+        assert_eq!(old(10), ["3"]);
+        assert_eq!(old(2), ["3", "7"]);
+        assert_eq!(old(0).len(), 4);
+    }
 
     #[test]
     fn what_was_removed_is_resurrected_unless_this_life_was_seen_without_it() {

@@ -26,10 +26,12 @@ const WORTH_PREPARING: usize = 1_000;
 pub(super) struct Batch {
     pub steps: Vec<Step>,
     pub requests: Arc<Vec<Request>>,
+    /// Certificates of it that come in another one's place.
+    renewals: Vec<(Key, Key)>,
 }
 
 impl Batch {
-    fn of(mut steps: Vec<Step>) -> Self {
+    fn of(mut steps: Vec<Step>, renewals: Vec<(Key, Key)>) -> Self {
         let mut requests = Vec::with_capacity(steps.len());
         for step in &mut steps {
             requests.append(&mut step.requests);
@@ -37,6 +39,7 @@ impl Batch {
         Self {
             steps,
             requests: Arc::new(requests),
+            renewals,
         }
     }
 }
@@ -51,7 +54,7 @@ impl Keeper {
     pub(super) fn send_next(&mut self, effects: &mut Vec<Effect>) {
         let batch = match self.prepared.take() {
             Some(prepared) => prepared.batch,
-            None => Batch::of(self.next_batch()),
+            None => self.next_batch(),
         };
         if batch.steps.is_empty() {
             return;
@@ -75,7 +78,7 @@ impl Keeper {
         if !is_sending || !is_worth_it || self.must_read || self.gate(now) != Gate::Open {
             return;
         }
-        let batch = Batch::of(self.next_batch());
+        let batch = self.next_batch();
         let keys = batch.steps.iter().map(|step| step.key.clone()).collect();
         let prepared = Prepared { batch, keys };
         if prepared.batch.steps.len() < WORTH_PREPARING || self.must_read {
@@ -96,6 +99,7 @@ impl Keeper {
         for step in prepared.batch.steps.into_iter().rev() {
             self.queue.push_front((step.key, step.to.is_none()));
         }
+        self.renewals.extend(prepared.batch.renewals);
     }
 
     /// Something else may be wanted of this key.
@@ -107,10 +111,11 @@ impl Keeper {
     }
 
     /// The first steps of the queue, in batches as small as the suspects among them ask for.
-    fn next_batch(&mut self) -> Vec<Step> {
+    fn next_batch(&mut self) -> Batch {
         let mut lined_up = false;
         let mut batch = Vec::with_capacity(self.dirty.len().min(BATCH));
         let mut limit = BATCH;
+        let mut renewals: Vec<(Key, Key)> = Vec::new();
         let mut replaced: HashSet<Key> = HashSet::new();
         loop {
             let Some((key, goes)) = self.queue.pop_front() else {
@@ -140,12 +145,13 @@ impl Keeper {
             match self.replaced_by(&key) {
                 Some(old) => {
                     replaced.insert(old.key.clone());
+                    renewals.push((key, old.key.clone()));
                     batch.extend(renewing::together(step, old));
                 }
                 None => batch.push(step),
             }
         }
-        batch
+        Batch::of(batch, renewals)
     }
 
     /// The removal of the certificate in whose place this one comes.
@@ -166,7 +172,7 @@ impl Keeper {
             .map(|key| (key.clone(), goes(key)))
             .collect();
         plan::order(&mut keys);
-        self.renewals = renewing::pairs(&keys, declared, &self.belief);
+        self.renewals = renewing::pairs(&keys, &self.tail, &self.belief);
         self.queue = keys.into();
     }
 

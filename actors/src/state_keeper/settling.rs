@@ -107,8 +107,7 @@ impl Keeper {
         let at_rest = matches!(self.doing, Doing::Nothing)
             && !self.must_read
             && self.dirty.iter().all(|key| self.is_history(key))
-            && self.appending.is_none()
-            && !self.desk.is_writing();
+            && self.appending.is_none();
         if !at_rest || self.gate(now) != Gate::Open {
             return;
         }

@@ -4,8 +4,9 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
+    appending::Sender,
     declared::{Declaration, Wanted},
-    events::{Effect, Mark, Now},
+    events::{Effect, Now},
     guard::{self, TakeOver},
     held::Held,
     keeper::Keeper,
@@ -14,9 +15,6 @@ use super::{
 };
 use crate::messages::SourceName;
 
-/// Nobody waits for an answer to what the guard has written.
-const NOBODY: u64 = u64::MAX;
-
 impl Keeper {
     /// Buses that have come as far as their topics went when they subscribed have caught up, once the
     /// guard has judged what they would take over.
@@ -24,12 +22,12 @@ impl Keeper {
         for source in self.buses_at_their_end() {
             // Sōzu as it is now decides, and the disk has to be free for what is held.
             let is_known = self.belief.is_read() && !self.must_read;
-            if !is_known || self.appending.is_some() || self.desk.is_writing() {
+            if !is_known || self.appending.is_some() || now.at < self.append_again {
                 return;
             }
             let conclusion = self.take_overs(&source);
             match self.judge_take_overs(now, &source, &conclusion) {
-                Some(id) => self.hold_back(now, source, conclusion, &id, effects),
+                Some(id) => self.hold_back(now, &source, conclusion, &id, effects),
                 None => self.has_caught_up(&source),
             }
         }
@@ -55,6 +53,10 @@ impl Keeper {
         match guard::judge_take_overs(&take_overs, certificates, history, bounds, now.at) {
             guard::Verdict::Pass => {
                 history.removed(now.at, take_overs.len());
+                if !take_overs.is_empty() {
+                    let passed = (source.clone(), now.wall, take_overs.len());
+                    self.acceptance.taken_over.push(passed);
+                }
                 None
             }
             guard::Verdict::Hold(id) => Some(id),
@@ -65,7 +67,7 @@ impl Keeper {
     fn hold_back(
         &mut self,
         now: Now,
-        source: SourceName,
+        source: &SourceName,
         mut conclusion: Vec<(TakeOver, Arc<Object>)>,
         id: &Arc<str>,
         effects: &mut Vec<Effect>,
@@ -87,9 +89,7 @@ impl Keeper {
                 admission: Admission::Held(id.clone()),
             });
         }
-        if let Some(position) = self.positions.get(&source).copied() {
-            self.append(source, Mark::Position(position), entries, NOBODY, effects);
-        }
+        self.append(entries, Sender::Guard, effects);
     }
 
     /// What the bus wants, as it said while it caught up, where Sōzu holds another value that the bus has

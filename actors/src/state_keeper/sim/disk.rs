@@ -3,19 +3,22 @@
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
+    time::{Duration, SystemTime},
 };
+
+use sozu_command_lib::proto::command::request::RequestType;
 
 use super::super::{
     declared::Declaration,
-    events::{Acceptance, Loaded},
+    events::{Acceptance, Loaded, Mark},
     gate::Pause,
     key::Key,
-    log::Entry,
+    log::{Admission, Entry},
     verdict::Verdict,
 };
 use crate::messages::{Position, SourceName};
 
-/// The disk, with what its transactions have written.
+/// The disk, with what its transactions have written. A private key that a file has is none of that.
 #[derive(Default)]
 pub(super) struct Disk {
     pub(super) journal: Vec<(Arc<Entry>, Option<Verdict>)>,
@@ -26,10 +29,12 @@ pub(super) struct Disk {
     pub(super) complete_life: Option<Arc<str>>,
     pub(super) pause: Option<Pause>,
     pub(super) full: bool,
+    /// When so many take-overs of a bus passed.
+    pub(super) taken_over: Vec<(SourceName, SystemTime, usize)>,
 }
 
 impl Disk {
-    pub(super) fn load(&self) -> Loaded {
+    pub(super) fn load(&self, now: SystemTime) -> Loaded {
         let objects = self.objects.iter();
         Loaded {
             declarations: objects
@@ -48,7 +53,48 @@ impl Disk {
             complete_life: self.complete_life.clone(),
             pause: self.pause,
             letters: Arc::default(),
-            removed_lately: HashMap::new(),
+            removed_lately: self.removed_lately(now - Duration::from_hours(1)),
+        }
+    }
+
+    fn removed_lately(&self, since: SystemTime) -> HashMap<SourceName, usize> {
+        let rows = self.journal.iter().map(|(entry, _)| entry);
+        let removals = rows
+            .filter(|entry| entry.admission == Admission::Conclusion)
+            .map(|entry| (&entry.source, entry.at, 1));
+        let taken_over = self.taken_over.iter();
+        let taken_over = taken_over.map(|(source, at, objects)| (source, *at, *objects));
+        let mut removed = HashMap::new();
+        for (source, at, objects) in removals.chain(taken_over) {
+            if at >= since {
+                *removed.entry(source.clone()).or_default() += objects;
+            }
+        }
+        removed
+    }
+
+    pub(super) fn append(&mut self, entries: Vec<Arc<Entry>>, mark: Option<(SourceName, Mark)>) {
+        for entry in entries {
+            let mut stored = entry.as_ref().clone();
+            if stored.origin.is_some() {
+                match &mut stored.request.request_type {
+                    Some(RequestType::AddCertificate(add)) => add.certificate.key.clear(),
+                    Some(RequestType::ReplaceCertificate(replace)) => {
+                        replace.new_certificate.key.clear();
+                    }
+                    _ => {}
+                }
+            }
+            self.journal.push((Arc::new(stored), None));
+        }
+        match mark {
+            Some((source, Mark::Device(device))) => {
+                self.devices.insert(source, device);
+            }
+            Some((source, Mark::Position(position))) => {
+                self.positions.insert(source, position);
+            }
+            None => {}
         }
     }
 
@@ -63,11 +109,20 @@ impl Disk {
         for (key, source, says) in &acceptance.declarations {
             let place = (key.clone(), source.clone());
             match says {
-                Some(says) => self.objects.insert(place, says.clone()),
+                Some(says) => {
+                    let mut says = says.clone();
+                    let object = says.object.as_ref().filter(|_| says.origin.is_some());
+                    if let Some(object) = object.map(|object| object.without_private_key()) {
+                        says.object = Some(Arc::new(object));
+                    }
+                    self.objects.insert(place, says)
+                }
                 None => self.objects.remove(&place),
             };
         }
         self.caught_up.extend(acceptance.caught_up.iter().cloned());
+        self.taken_over
+            .extend(acceptance.taken_over.iter().cloned());
         if let Some(life) = &acceptance.complete_life {
             self.complete_life = Some(life.clone());
         }

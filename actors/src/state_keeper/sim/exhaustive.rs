@@ -26,14 +26,28 @@ const BUS_AND_FILE: [Op; 11] = [
 ];
 
 /// The same about the cluster and its backend.
-const BACKENDS: [Op; 8] = [
+const BACKENDS: [Op; 9] = [
     Op::Bus(Asks::Cluster),
     Op::Bus(Asks::ClusterRefusedByWorkers),
+    Op::Bus(Asks::ClusterTooLarge),
     Op::Bus(Asks::ClusterGone),
     Op::Bus(Asks::Backend),
     Op::Bus(Asks::BackendRefusedByWorkers),
     Op::Bus(Asks::BackendGone),
     Op::File(Says::A),
+    Op::File(Says::Nothing),
+];
+
+/// A bus and a directory about a certificate and its renewals, the bus in one order or in two.
+const CERTIFICATES: [Op; 9] = [
+    Op::Bus(Asks::Cert),
+    Op::Bus(Asks::CertRenewed),
+    Op::Bus(Asks::CertReplaced),
+    Op::Bus(Asks::CertReplacedAndRefused),
+    Op::Bus(Asks::CertGone),
+    Op::File(Says::Cert),
+    Op::File(Says::CertRenewed),
+    Op::File(Says::CertRefused),
     Op::File(Says::Nothing),
 ];
 
@@ -177,6 +191,11 @@ fn every_history_of_a_bus_and_a_directory() {
 #[test]
 fn every_history_of_a_cluster_and_its_backend() {
     every_history_of(&BACKENDS, "a cluster and its backend");
+}
+
+#[test]
+fn every_history_of_a_certificate_and_its_renewals() {
+    every_history_of(&CERTIFICATES, "a certificate and its renewals");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Histories that went wrong once, or that are feared most, by name.
 
 use super::{
-    ops::{Asks, Op},
+    ops::{Asks, Op, Says},
     *,
 };
 
@@ -214,4 +214,66 @@ fn a_cluster_goes_with_the_frontend_that_a_refusal_brings_back() {
     ]);
     world.lives(REST);
     world.sozu_holds(&[]);
+}
+
+#[test]
+fn workers_are_asked_again_for_what_they_refused_when_history_repeats_it() {
+    let mut world = World::at_rest();
+    // That it goes again is asked of Sōzu in vain.
+    world.faults.insert(world.batches + 1, Fault::RequestLost);
+    world.does(Op::Bus(Asks::ClusterRefusedByWorkers));
+    for _ in 0..200 {
+        if world.verdicts() == ["refused"] {
+            break;
+        }
+        world.lives(1);
+    }
+    world.sozu_holds(&[ops::refused_cluster()]);
+    world.does(Op::Bus(Asks::ClusterRefusedByWorkers));
+    world.dies();
+    world.is_true(&["refused", "refused"]);
+    world.lives(REST);
+    world.sozu_holds(&[]);
+}
+
+#[test]
+fn what_is_read_of_a_life_that_nobody_has_seen_yet_counts_for_nothing() {
+    let mut world = World::at_rest();
+    world.all_at_once(&[Op::Bus(Asks::FrontA)]);
+    world.older = world.sozu.saved();
+    world.all_at_once(&[Op::Bus(Asks::FrontGone)]);
+    while !matches!(world.pending.front(), Some(Effect::AskStatus)) {
+        world.at += Duration::from_secs(1);
+        world.tell(Event::Tick);
+    }
+    // This life was read without it. The next one has it again, and is read before anybody knows of it.
+    world.does(Op::SozuOlderUnseen(3));
+    world.is_true(&["applied", "applied"]);
+    world.sozu_holds(&[]);
+}
+
+#[test]
+fn what_was_not_taken_proves_nothing_about_what_stands_there() {
+    let mut world = World::at_rest();
+    world.does(Op::Bus(Asks::ClusterRefusedByWorkers));
+    let batch = world.batches + 1;
+    world.lives_until_batch(batch);
+    // Nobody hears the workers, and what comes over it cannot be sent.
+    world.does(Op::Bus(Asks::ClusterTooLarge));
+    world.dies();
+    world.is_true(&["refused", "refused"]);
+    world.sozu_holds(&[]);
+}
+
+#[test]
+fn a_refused_certificate_of_the_same_leaf_does_not_stay_though_the_accepted_ones_file_is_gone() {
+    let mut world = World::at_rest();
+    world.all_at_once(&[Op::File(Says::CertRenewed)]);
+    world.all_at_once(&[Op::File(Says::CertRefused)]);
+    for _ in 0..2 {
+        world.dies();
+        world.lives(REST);
+    }
+    world.is_true(&["applied", "refused", "refused", "refused"]);
+    world.sozu_holds(&[ops::renewed()]);
 }

@@ -1,6 +1,9 @@
 //! Days with more to do than goes in one batch.
 
-use super::*;
+use super::{
+    ops::{cert, renewed},
+    *,
+};
 
 fn clusters(count: usize) -> Vec<Object> {
     (0..count).map(|n| cluster(&format!("c{n:05}"))).collect()
@@ -92,4 +95,44 @@ fn a_change_of_what_was_prepared_is_what_goes() {
     rest(&mut world);
     assert_eq!(world.went_as_prepared, 0);
     holds_all(&world, &all);
+}
+
+/// What was prepared and is put back goes as it would have gone: the renewed certificate in the other one's place.
+#[test]
+fn a_renewal_that_was_prepared_and_put_back_is_one_request_still() {
+    let mut world = World::new(empty_sozu());
+    world.rest();
+    world.declares(&[cert()]);
+    let of = |count, certificate| [&clusters(count)[..], &[certificate]].concat();
+    world.tell(listing(&of(10_000, cert())));
+    let is_send = |effect: &Effect| matches!(effect, Effect::Send(_));
+    while !world.pending.front().is_some_and(is_send) {
+        let effect = world.pending.pop_front().unwrap();
+        world.step(effect);
+    }
+    let under_way = world.pending.pop_front().unwrap();
+    world.sent.clear();
+    let mut all = of(12_000, renewed());
+    world.tell(listing(&all));
+    while let Some(effect) = world.pending.pop_front() {
+        world.step(effect);
+    }
+    assert!(world.prepared.is_some());
+    all[11_999] = sticky("c11999");
+    world.tell(listing(&all));
+    while let Some(effect) = world.pending.pop_front() {
+        world.step(effect);
+    }
+    world.step(under_way);
+    rest(&mut world);
+    assert_eq!(world.went_as_prepared, 0);
+    holds_all(&world, &all);
+    let of_certificates = world.sent.iter().filter_map(|it| match &it.request_type {
+        Some(RequestType::AddCertificate(_)) => Some("added"),
+        Some(RequestType::RemoveCertificate(_)) => Some("removed"),
+        Some(RequestType::ReplaceCertificate(_)) => Some("replaced"),
+        _ => None,
+    });
+    let of_certificates: Vec<_> = of_certificates.collect();
+    assert_eq!(of_certificates, ["replaced"]);
 }

@@ -28,6 +28,20 @@ pub(super) enum Asks {
     BackendRefusedByWorkers,
     /// No longer.
     BackendGone,
+    /// A cluster that is too large for a frame.
+    ClusterTooLarge,
+    /// A certificate.
+    Cert,
+    /// The one that follows it, beside it.
+    CertRenewed,
+    /// The one that follows it, in its place.
+    CertReplaced,
+    /// In its place one that every worker refuses.
+    CertReplacedAndRefused,
+    /// The first one no longer.
+    CertGone,
+    /// The one that followed it no longer.
+    CertRenewedGone,
 }
 
 /// What the file says.
@@ -39,6 +53,12 @@ pub(super) enum Says {
     B,
     /// A route that the main process refuses.
     Refused,
+    /// A certificate.
+    Cert,
+    /// The one that follows it.
+    CertRenewed,
+    /// One in its place that every worker refuses.
+    CertRefused,
     /// Nothing.
     Nothing,
 }
@@ -60,6 +80,8 @@ pub(super) enum Op {
     SozuEmpty,
     /// Sōzu starts from an older saved state.
     SozuOlder,
+    /// The same, and the keeper sees it only after so many effects.
+    SozuOlderUnseen(usize),
     /// The daemon dies.
     Dies,
     /// The daemon dies, and Sōzu starts empty before the next daemon does.
@@ -75,7 +97,7 @@ pub(super) enum Op {
 }
 
 impl Asks {
-    pub(super) const ALL: [Self; 11] = [
+    pub(super) const ALL: [Self; 18] = [
         Self::FrontA,
         Self::FrontB,
         Self::FrontRefused,
@@ -87,6 +109,13 @@ impl Asks {
         Self::Backend,
         Self::BackendRefusedByWorkers,
         Self::BackendGone,
+        Self::ClusterTooLarge,
+        Self::Cert,
+        Self::CertRenewed,
+        Self::CertReplaced,
+        Self::CertReplacedAndRefused,
+        Self::CertGone,
+        Self::CertRenewedGone,
     ];
 
     fn request(self) -> Request {
@@ -102,18 +131,36 @@ impl Asks {
             Self::Backend => backend("a", "a-0", 1).add(),
             Self::BackendRefusedByWorkers => refused_backend().add(),
             Self::BackendGone => backend("a", "a-0", 1).remove().unwrap(),
+            Self::ClusterTooLarge => large_cluster().add(),
+            Self::Cert => cert().add(),
+            Self::CertRenewed => renewed().add(),
+            Self::CertReplaced => in_place_of_cert(&renewed()),
+            Self::CertReplacedAndRefused => in_place_of_cert(&refused_cert()),
+            Self::CertGone => cert().remove().unwrap(),
+            Self::CertRenewedGone => renewed().remove().unwrap(),
         }
     }
 }
 
 impl Says {
-    pub(super) const ALL: [Self; 4] = [Self::A, Self::B, Self::Refused, Self::Nothing];
+    pub(super) const ALL: [Self; 7] = [
+        Self::A,
+        Self::B,
+        Self::Refused,
+        Self::Cert,
+        Self::CertRenewed,
+        Self::CertRefused,
+        Self::Nothing,
+    ];
 
     fn objects(self) -> Vec<Object> {
         match self {
             Self::A => vec![cluster("a"), front("a")],
             Self::B => vec![cluster("b"), front("b")],
             Self::Refused => vec![cluster("b"), marked("main")],
+            Self::Cert => vec![cert()],
+            Self::CertRenewed => vec![renewed()],
+            Self::CertRefused => vec![refused_cert()],
             Self::Nothing => vec![],
         }
     }
@@ -121,11 +168,13 @@ impl Says {
 
 impl Op {
     /// What no source does.
-    pub(super) const TROUBLES: [Self; 10] = [
+    pub(super) const TROUBLES: [Self; 12] = [
         Self::StrangerAdds,
         Self::StrangerRemoves,
         Self::SozuEmpty,
         Self::SozuOlder,
+        Self::SozuOlderUnseen(0),
+        Self::SozuOlderUnseen(2),
         Self::Dies,
         Self::BothDie,
         Self::DiskFull,
@@ -147,12 +196,38 @@ fn marked(mark: &str) -> Object {
     Object::HttpFrontend(front)
 }
 
-fn refused_cluster() -> Object {
+pub(super) fn refused_cluster() -> Object {
     Object::Cluster(Box::new(sozu_command_lib::proto::command::Cluster {
         cluster_id: "a".to_owned(),
         www_authenticate: Some("workers".to_owned()),
         ..Default::default()
     }))
+}
+
+fn large_cluster() -> Object {
+    Object::Cluster(Box::new(sozu_command_lib::proto::command::Cluster {
+        cluster_id: "a".to_owned(),
+        www_authenticate: Some("large".to_owned()),
+        ..Default::default()
+    }))
+}
+
+pub(super) fn cert() -> Object {
+    certificate(HTTPS, LEAF, &["x.example"])
+}
+
+pub(super) fn renewed() -> Object {
+    certificate(HTTPS, RENEWED, &["x.example"])
+}
+
+fn refused_cert() -> Object {
+    certificate(HTTPS, RENEWED, &["x.example", "workers"])
+}
+
+/// A bus's order to put this one in the place of the first.
+fn in_place_of_cert(object: &Object) -> Request {
+    let old = cert().key().unwrap();
+    object.in_place_of(&old).unwrap()
 }
 
 fn refused_backend() -> Object {
@@ -184,6 +259,11 @@ impl World {
             Op::SozuOlder => {
                 let older = std::mem::replace(&mut self.older, self.sozu.saved());
                 self.sozu_restarts(older);
+            }
+            Op::SozuOlderUnseen(effects) => {
+                let older = std::mem::replace(&mut self.older, self.sozu.saved());
+                self.sozu.restarts(older);
+                self.unseen_for = Some(effects);
             }
             Op::Dies => self.dies(),
             Op::BothDie => self.both_die(),

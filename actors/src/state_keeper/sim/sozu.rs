@@ -7,7 +7,7 @@ use std::{
 };
 
 use sozu_command_lib::{
-    proto::command::{Request, request::RequestType},
+    proto::command::{AddCertificate, CertificateAndKey, Request, request::RequestType},
     state::{ConfigState, StateError},
 };
 use sozu_socket::{ExchangeError, Refusal};
@@ -18,11 +18,19 @@ use crate::state_keeper::held::sort_records;
 /// Sōzu's `worker_timeout`.
 pub(super) const WORKER_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// A worker's words about what every worker refuses.
+const REFUSED_BY_WORKERS: &str = "the worker does not take it";
+
+/// And about a route that it has already.
+pub(super) const NO_ROUTE: &str = "Could not add route";
+
 /// What goes wrong with a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fault {
     /// It cannot be sent.
     NotSent,
+    /// A record of the file is too large, which its request alone would not be.
+    TooLarge,
     /// Sōzu cannot open the file.
     NotOpened,
     /// The connection breaks before Sōzu takes it, and nobody knows.
@@ -46,8 +54,9 @@ pub(super) enum Fault {
 }
 
 impl Fault {
-    pub(super) const ALL: [Self; 11] = [
+    pub(super) const ALL: [Self; 12] = [
         Self::NotSent,
+        Self::TooLarge,
         Self::NotOpened,
         Self::RequestLost,
         Self::AnswerLost,
@@ -72,10 +81,22 @@ impl Worker {
     /// Nothing, or the worker's words of why not.
     fn take(&mut self, request: &Request) -> Option<&'static str> {
         if mark(request) == Some("workers") {
-            return Some("the worker does not take it");
+            return Some(REFUSED_BY_WORKERS);
         }
         match (self.state.dispatch(request), &request.request_type) {
-            (Err(_), Some(RequestType::AddHttpFrontend(_))) => Some("Could not add route"),
+            // The main process has to hold one at this address already; a worker puts it there.
+            (Err(_), Some(RequestType::ReplaceCertificate(replace))) => {
+                let add = AddCertificate {
+                    address: replace.address,
+                    certificate: replace.new_certificate.clone(),
+                    expired_at: replace.new_expired_at,
+                };
+                let added = self
+                    .state
+                    .dispatch(&RequestType::AddCertificate(add).into());
+                added.err().map(|_| "the worker cannot read it")
+            }
+            (Err(_), Some(RequestType::AddHttpFrontend(_))) => Some(NO_ROUTE),
             (Err(_), Some(RequestType::RemoveHttpFrontend(_))) => Some("Could not remove route"),
             (Err(_), Some(RequestType::AddBackend(_))) => Some("no such cluster"),
             _ => None,
@@ -110,13 +131,20 @@ pub(super) fn mark(request: &Request) -> Option<&'static str> {
             .into_iter()
             .find(|mark| front.tags.contains_key(*mark) || front.tags.contains_key("refused")),
         Some(RequestType::AddBackend(backend)) if backend.backup == Some(true) => Some("workers"),
-        Some(RequestType::AddCluster(cluster))
-            if cluster.www_authenticate.as_deref() == Some("workers") =>
-        {
-            Some("workers")
+        Some(RequestType::AddCluster(cluster)) => {
+            let marks = ["workers", "large"].into_iter();
+            let said = cluster.www_authenticate.as_deref();
+            marks.into_iter().find(|mark| said == Some(mark))
         }
+        Some(RequestType::AddCertificate(add)) => mark_of(&add.certificate),
+        Some(RequestType::ReplaceCertificate(replace)) => mark_of(&replace.new_certificate),
         _ => None,
     }
+}
+
+fn mark_of(certificate: &CertificateAndKey) -> Option<&'static str> {
+    let is_marked = certificate.names.iter().any(|name| name == "workers");
+    is_marked.then_some("workers")
 }
 
 /// What `SaveState` writes. (`ConfigState::diff` loses one of two backends of one id.)
@@ -271,6 +299,12 @@ impl Proxy {
         let deadline =
             WORKER_TIMEOUT + Duration::from_millis(10) * u32::try_from(requests.len()).unwrap();
         let soon = Duration::from_millis(1);
+        let is_large = requests.iter().any(|it| mark(it) == Some("large"));
+        // Two may be a frontend that is removed and added: that is one thing.
+        if is_large || (fault == Some(Fault::TooLarge) && requests.len() > 2) {
+            let too_large = ExchangeError::TooLarge { size: 2, limit: 1 };
+            return (Outcome::Failed(too_large), soon);
+        }
         match fault {
             Some(Fault::NotSent) => {
                 return (

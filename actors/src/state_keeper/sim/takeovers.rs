@@ -208,3 +208,50 @@ fn a_death_at_any_effect_lets_no_take_over_through() {
         assert_eq!(held, Some(60), "after {effects} effects");
     }
 }
+
+/// What passed within the hour counts, whatever it came to, and over a restart too.
+#[test]
+fn the_take_overs_of_an_hour_are_added_up_over_a_restart() {
+    let mut world = beside(100);
+    world.rest();
+    world.declares(&[]);
+    world.subscribes(Some(39));
+    let removals = live(20).into_iter().map(|it| it.remove().unwrap());
+    let first: Vec<Request> = removals.chain(adds(&others(40)[20..])).collect();
+    world.sends(0, &first);
+    assert_eq!(world.the_hold(), None);
+    world.dies();
+    world.declares(&[]);
+    world.subscribes(Some(59));
+    world.sends(40, &adds(&others(60)[40..]));
+    assert_eq!(world.the_hold().map(|(_, count)| count), Some(20));
+}
+
+#[test]
+fn a_hold_that_cannot_be_written_is_tried_again_without_haste() {
+    let mut world = beside(100);
+    world.rest();
+    world.declares(&[]);
+    world.subscribes(Some(59));
+    let changes = bus_changes(0, &adds(&others(60)));
+    world.tell(Event::Changes { changes, reply: 0 });
+    let (began, mut tries) = (world.at, 0);
+    for _ in 0..100 {
+        let Some(effect) = world.pending.pop_front() else {
+            world.at += Duration::from_secs(1);
+            world.tell(Event::Tick);
+            continue;
+        };
+        if matches!(effect, Effect::Append { mark: None, .. }) {
+            tries += 1;
+            world.disk.full = tries < 4;
+        }
+        if tries == 4 {
+            assert!(world.at >= began + Duration::from_secs(3));
+        }
+        world.step(effect);
+    }
+    assert_eq!(tries, 4);
+    assert_eq!(world.the_hold().map(|(_, count)| count), Some(60));
+    world.sozu_holds_the_first(0, 100);
+}

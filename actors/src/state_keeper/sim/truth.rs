@@ -4,10 +4,14 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::super::{
-    declared::{Stance, Why},
+    declared::{Declaration, Stance, Why},
     verdict::Verdict,
 };
-use super::{World, sozu::mark, text, *};
+use super::{
+    World,
+    sozu::{NO_ROUTE, mark},
+    text, *,
+};
 use crate::state_keeper::{
     events::Acceptance,
     key::{Key, key_of},
@@ -41,20 +45,39 @@ pub(super) struct Onlooker {
     /// Frontends that the main process kept though no worker took them, while the daemon died: nothing
     /// tells them from others. (Sōzu cancels the task of a file that it cannot read to its end.)
     unprovable: BTreeSet<Key>,
+    /// Was sent to a life of Sōzu that nobody had seen yet, and went wrong there: the keeper forgets its doubts
+    /// about that life when it sees it.
+    sent_unseen: BTreeSet<Key>,
     /// What was wrong.
     pub(super) wrong: Vec<String>,
 }
 
-/// What an entry asks for: key and value.
-fn asks(entry: &Entry) -> Option<(Key, String)> {
-    let request = entry.request.request_type.as_ref()?;
-    match Object::added_by(request) {
-        Some(object) => {
-            let object = object.canonical();
-            Some((object.key().ok()?, text(&object)))
+/// What an entry asks for: keys and values.
+fn asks(entry: &Entry) -> Vec<(Key, String)> {
+    let Some(request) = entry.request.request_type.as_ref() else {
+        return Vec::new();
+    };
+    let nothing = |key: Key| (key, NOTHING.to_owned());
+    let brought = Object::brought_by(request).map(Object::canonical);
+    let comes = brought.and_then(|object| Some((object.key().ok()?, text(&object))));
+    let goes = match request {
+        RequestType::ReplaceCertificate(replace) => {
+            let old = Key::certificate(replace.address.into(), &replace.old_fingerprint);
+            Some(nothing(old))
         }
-        None => Some((key_of(request)?.ok()?, NOTHING.to_owned())),
-    }
+        _ if comes.is_none() => key_of(request).and_then(Result::ok).map(nothing),
+        _ => None,
+    };
+    comes.into_iter().chain(goes).collect()
+}
+
+/// What a source says of a key, as far as it outlives the daemon.
+fn shown(says: &Declaration) -> String {
+    let object = says.object.as_deref().map(text);
+    format!(
+        "{:?} {object:?} {:?} {}",
+        says.stance, says.origin, says.since
+    )
 }
 
 impl World {
@@ -64,6 +87,14 @@ impl World {
             let key = object.key().unwrap();
             self.onlooker.strangers.insert((key, text(object)));
         }
+    }
+
+    /// A batch goes to a life of Sōzu that nobody has seen yet, and something goes wrong with it.
+    pub(super) fn sends_unseen(&mut self, requests: &[Request]) {
+        let added = requests.iter().filter_map(|it| it.request_type.as_ref());
+        let added = added.filter_map(Object::added_by);
+        let keys = added.filter_map(|object| object.key().ok());
+        self.onlooker.sent_unseen.extend(keys);
     }
 
     /// Something may have happened.
@@ -163,8 +194,9 @@ impl World {
                 Verdict::Superseded => self.onlooker.folded.contains(&entry.seq),
                 _ => true,
             };
-            let may_wait = |(key, value)| matches!(key, Key::Backend(_)) && value != NOTHING;
-            if !was_folded && asks(entry).is_some_and(may_wait) {
+            let may_wait =
+                |(key, value): &(Key, String)| matches!(key, Key::Backend(_)) && value != NOTHING;
+            if !was_folded && asks(entry).iter().any(may_wait) {
                 never_folded.push(entry.seq);
             }
             if known
@@ -173,15 +205,22 @@ impl World {
             {
                 wrong.push(format!("the verdict of {} changes", entry.seq));
             }
-            if matches!(verdict.verdict, Verdict::Applied | Verdict::TakenOver)
-                && let Some((key, value)) = asks(entry)
-                && !self.stood_since(entry.seq, &key, &value)
-                && !self.onlooker.unprovable.contains(&key)
-            {
-                wrong.push(format!(
-                    "{} is called {:?}, but never was: {key} {value}",
-                    entry.seq, verdict.verdict
-                ));
+            if !matches!(verdict.verdict, Verdict::Applied | Verdict::TakenOver) {
+                continue;
+            }
+            for (key, value) in asks(entry) {
+                // It removes the old one all the same.
+                let is_shadowed = entry.is_replacement()
+                    && matches!(self.keeper.desired.declared().wanted(&key), Wanted::Object(_, owner) if owner != entry.source);
+                if !self.stood_since(entry.seq, &key, &value)
+                    && !self.onlooker.unprovable.contains(&key)
+                    && !is_shadowed
+                {
+                    wrong.push(format!(
+                        "{} is called {:?}, but never was: {key} {value}",
+                        entry.seq, verdict.verdict
+                    ));
+                }
             }
         }
         self.onlooker.never_folded.extend(never_folded);
@@ -213,20 +252,19 @@ impl World {
         let mut open: HashMap<Key, u64> = HashMap::new();
         let mut wrong = Vec::new();
         for (entry, verdict) in &self.disk.journal {
-            let Some((key, _)) = asks(entry) else {
-                continue;
-            };
-            match (verdict, open.get(&key)) {
-                // What comes while it waits for its cluster may be final before it.
-                (None, _) if self.onlooker.parked.contains(&entry.seq) => {}
-                (None, _) => {
-                    open.insert(key, entry.seq);
+            for (key, _) in asks(entry) {
+                match (verdict, open.get(&key)) {
+                    // What comes while it waits for its cluster may be final before it.
+                    (None, _) if self.onlooker.parked.contains(&entry.seq) => {}
+                    (None, _) => {
+                        open.insert(key, entry.seq);
+                    }
+                    (Some(verdict), Some(earlier)) => wrong.push(format!(
+                        "{} is {verdict:?} before {earlier} about the same key is final",
+                        entry.seq
+                    )),
+                    (Some(_), None) => {}
                 }
-                (Some(verdict), Some(earlier)) => wrong.push(format!(
-                    "{} is {verdict:?} before {earlier} about the same key is final",
-                    entry.seq
-                )),
-                (Some(_), None) => {}
             }
         }
         self.onlooker.wrong.extend(wrong);
@@ -241,9 +279,12 @@ impl World {
             .iter()
             .filter(|(entry, _)| self.is_parked(entry.seq))
             .count();
+        // A certificate whose file went before its private key was ever read again waits for it, shown.
+        let mut unservable = self.keeper.unservable.keys();
+        let lacks_its_key = unservable.any(|key| self.lacks_its_private_key(key));
         for (entry, verdict) in &self.disk.journal {
             match verdict {
-                None if !self.is_parked(entry.seq) => {
+                None if !self.is_parked(entry.seq) && !lacks_its_key => {
                     wrong.push(format!(
                         "{} has no verdict at rest: {:?}",
                         entry.seq,
@@ -259,7 +300,12 @@ impl World {
                         "is not known",
                         "did not come within",
                     ];
+                    let is_phantom = reason.contains(NO_ROUTE)
+                        && asks(entry)
+                            .iter()
+                            .any(|(key, _)| self.onlooker.sent_unseen.contains(key));
                     let is_ours = ours.iter().any(|words| reason.contains(words))
+                        || is_phantom
                         || (reason.starts_with("no answer") && self.troubles >= UNANSWERED);
                     if mark(&entry.request).is_none() && !is_ours {
                         wrong.push(format!(
@@ -271,20 +317,21 @@ impl World {
                 _ => {}
             }
         }
-        if parked == 0 {
+        if parked == 0 && !lacks_its_key {
             let on_disk: BTreeMap<(Key, SourceName), String> = self
                 .disk
                 .objects
                 .iter()
-                .map(|(place, says)| (place.clone(), format!("{says:?}")))
+                .map(|(place, says)| (place.clone(), shown(says)))
                 .collect();
             let declared = self.keeper.desired.declared();
             let in_memory: BTreeMap<(Key, SourceName), String> = declared
                 .keys()
                 .flat_map(|key| {
-                    declared.all(key).iter().map(move |(source, says)| {
-                        ((key.clone(), source.clone()), format!("{says:?}"))
-                    })
+                    declared
+                        .all(key)
+                        .iter()
+                        .map(move |(source, says)| ((key.clone(), source.clone()), shown(says)))
                 })
                 .collect();
             if on_disk != in_memory {
@@ -294,11 +341,13 @@ impl World {
             }
         }
         self.judge_sozu(&mut wrong);
-        self.judge_verdicts(&mut wrong);
+        if !lacks_its_key {
+            self.judge_verdicts(&mut wrong);
+        }
         for topic in &self.topics {
             let last = self.disk.positions.get(&topic.source).copied();
             let settled = self.keeper.settled_position(&topic.source);
-            if settled != last {
+            if settled != last && !lacks_its_key {
                 wrong.push(format!(
                     "all is settled, but {} may acknowledge only {settled:?} of {last:?}",
                     topic.source
@@ -312,12 +361,24 @@ impl World {
             return Ok(());
         }
         let journal = self.disk.journal.iter().map(|(entry, verdict)| {
-            let asks = asks(entry).map(|(key, value)| format!("{key} = {value:.80}"));
-            let asks = asks.unwrap_or_default();
-            format!("{} {}: {verdict:?}: {asks}", entry.seq, entry.source)
+            let asks = asks(entry).into_iter();
+            let asks: Vec<String> = asks
+                .map(|(key, value)| format!("{key} = {value:.80}"))
+                .collect();
+            format!(
+                "{} {}: {verdict:?}: {}",
+                entry.seq,
+                entry.source,
+                asks.join(", ")
+            )
         });
         let journal: Vec<String> = journal.collect();
         Err(format!("{wrong:#?}\nthe journal: {journal:#?}"))
+    }
+
+    fn lacks_its_private_key(&self, key: &Key) -> bool {
+        let wanted = self.keeper.desired.declared().wanted(key);
+        matches!(wanted, Wanted::Object(object, _) if object.is_keyless())
     }
 
     /// Sōzu's main process holds what is wanted, and beside it only what strangers put there.
@@ -332,8 +393,9 @@ impl World {
             let holds = held.get(key);
             let fine = match declared.wanted(key) {
                 Wanted::Object(object, _) => {
-                    // Nobody asked Sōzu as long as another source's object stood there; it is shown.
-                    let is_refused = mark(&object.add()).is_some();
+                    // Nobody asked Sōzu as long as another source's object stood there; or its private key went
+                    // with its file. It is shown.
+                    let is_refused = mark(&object.add()).is_some() || object.is_keyless();
                     let is_shown = self.keeper.unservable.contains_key(key);
                     holds == Some(&text(&object)) || (is_refused && is_shown)
                 }
@@ -360,6 +422,14 @@ impl World {
         }
     }
 
+    /// Whether an entry about the key waited for its cluster once.
+    fn has_waited(&self, key: &Key) -> bool {
+        let of_it = |entry: &Entry| asks(entry).iter().any(|(of, _)| of == key);
+        let parked = &self.onlooker.parked;
+        let mut journal = self.disk.journal.iter();
+        journal.any(|(entry, _)| parked.contains(&entry.seq) && of_it(entry))
+    }
+
     /// The entries that were not refused, folded in order by the simplest rule, lead to what is wanted; and each
     /// verdict says what its entry did there.
     fn judge_verdicts(&self, wrong: &mut Vec<String>) {
@@ -371,6 +441,8 @@ impl World {
             let eldest = says.and_then(|says| says.values().min());
             eldest.map_or(NOTHING.to_owned(), |(_, value)| value.clone())
         };
+        // What the guard holds is wanted still.
+        let mut held: BTreeSet<Key> = BTreeSet::new();
         for (entry, verdict) in &self.disk.journal {
             let Some(verdict) = verdict
                 .as_ref()
@@ -378,58 +450,62 @@ impl World {
             else {
                 continue;
             };
-            let Some((key, value)) = asks(entry) else {
-                continue;
-            };
-            let did_nothing = self.onlooker.never_folded.contains(&entry.seq);
-            let may_have_waited = matches!(key, Key::Backend(_));
-            let is_uncertain = if *verdict == Verdict::Superseded && may_have_waited {
-                uncertain.insert(key.clone());
-                true
-            } else {
-                uncertain.remove(&key)
-            };
-            if did_nothing || self.is_parked(entry.seq) {
+            let asked = asks(entry);
+            let keys = asked.iter().map(|(key, _)| key);
+            if *verdict == Verdict::Held {
+                held.extend(keys.cloned());
                 continue;
             }
-            let before = wanted(said.get(&key));
-            let says = said.entry(key.clone()).or_default();
-            if value == NOTHING {
-                says.remove(&entry.source);
-            } else {
-                let since = says
-                    .get(&entry.source)
-                    .map_or(entry.seq, |(since, _)| *since);
-                says.insert(entry.source.clone(), (since, value));
-            }
-            if let (Key::Cluster(id), NOTHING, None) =
-                (&key, asks(entry).unwrap().1.as_str(), &entry.origin)
-            {
-                let of = format!("\"cluster_id\":\"{id}\"");
-                for says in said.values_mut() {
-                    says.retain(|source, (_, value)| {
-                        *source != entry.source || !value.contains(&of)
-                    });
+            let mut is_exempt = self.had_strangers;
+            for key in keys {
+                if *verdict == Verdict::Superseded && matches!(key, Key::Backend(_)) {
+                    uncertain.insert(key.clone());
+                    is_exempt = true;
+                } else {
+                    uncertain.remove(key);
                 }
+                // What waited for its cluster at that time may have lain in Sōzu all the same.
+                is_exempt |= held.contains(key) || self.has_waited(key);
             }
-            let after = wanted(said.get(&key));
+            if self.onlooker.never_folded.contains(&entry.seq) || self.is_parked(entry.seq) {
+                continue;
+            }
+            let all_wanted = |said: &BTreeMap<Key, Says>| -> Vec<String> {
+                asked.iter().map(|(key, _)| wanted(said.get(key))).collect()
+            };
+            let before = all_wanted(&said);
+            for (key, value) in &asked {
+                let says = said.entry(key.clone()).or_default();
+                if value == NOTHING {
+                    says.remove(&entry.source);
+                } else {
+                    let since = says
+                        .get(&entry.source)
+                        .map_or(entry.seq, |(since, _)| *since);
+                    says.insert(entry.source.clone(), (since, value.clone()));
+                }
+                if let (Key::Cluster(id), NOTHING, None) = (key, value.as_str(), &entry.origin) {
+                    let of = format!("\"cluster_id\":\"{id}\"");
+                    for says in said.values_mut() {
+                        says.retain(|source, (_, value)| {
+                            *source != entry.source || !value.contains(&of)
+                        });
+                    }
+                }
+                is_exempt |= matches!(key, Key::Cluster(_));
+            }
+            let after = all_wanted(&said);
             let changes = matches!(
                 verdict,
                 Verdict::Applied | Verdict::Superseded | Verdict::TakenOver | Verdict::Divergent
             );
             // A removal that was taken while nobody knew what Sōzu holds may be called applied.
-            let is_gone = before == after && after == NOTHING;
-            let is_cluster = matches!(key, Key::Cluster(_)) || is_gone;
-            // What waited for its cluster at that time may have lain in Sōzu all the same.
-            let is_of_it = |entry: &Entry| {
-                self.onlooker.parked.contains(&entry.seq)
-                    && asks(entry).is_some_and(|(of, _)| of == key)
-            };
-            let has_waited = self.disk.journal.iter().any(|(entry, _)| is_of_it(entry));
-            let is_exempt = is_cluster || is_uncertain || has_waited || self.had_strangers;
+            let removed = asked.iter().zip(&after);
+            let mut removed = removed.filter(|((_, value), _)| value == NOTHING);
+            is_exempt |= before == after && removed.any(|(_, after)| after == NOTHING);
             if changes != (before != after) && !is_exempt {
                 wrong.push(format!(
-                    "{} is {verdict:?}, but turned {before} into {after}",
+                    "{} is {verdict:?}, but turned {before:?} into {after:?}",
                     entry.seq
                 ));
             }

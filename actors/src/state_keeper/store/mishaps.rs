@@ -23,7 +23,9 @@ const ROWS: u64 = 2000;
 fn filled(directory: &Path) {
     let (mut store, _) = opening(directory).unwrap();
     let entries: Vec<Entry> = (1..=ROWS).map(|seq| entry(seq, Admission::Order)).collect();
-    store.append(&entries, &source(), Mark::Device(7)).unwrap();
+    store
+        .append(&entries, Some((source(), Mark::Device(7))))
+        .unwrap();
     accept(&mut store, &entries);
 }
 
@@ -85,7 +87,10 @@ fn a_damaged_file_is_kept_aside_and_an_empty_one_takes_its_place() {
             "{what}"
         );
         store
-            .append(&[entry(1, Admission::Order)], &source(), Mark::Device(7))
+            .append(
+                &[entry(1, Admission::Order)],
+                Some((source(), Mark::Device(7))),
+            )
             .unwrap();
         let copies = names(ground.path(), "corrupt");
         assert_eq!(copies.len(), 1, "{what}: {copies:?}");
@@ -133,8 +138,7 @@ fn damage_that_shows_later_is_kept_aside_by_the_next_life() {
         writer
             .append(
                 entries.into_iter().map(Arc::new).collect(),
-                source(),
-                Mark::Device(7),
+                Some((source(), Mark::Device(7))),
             )
             .blocking_recv()
             .unwrap()
@@ -164,8 +168,7 @@ fn a_file_that_was_removed_or_replaced_ends_the_life_that_writes_it() {
         let written = writer
             .append(
                 entries.into_iter().map(Arc::new).collect(),
-                source(),
-                Mark::Device(7),
+                Some((source(), Mark::Device(7))),
             )
             .blocking_recv()
             .unwrap();
@@ -198,8 +201,7 @@ fn the_next_life_finds_what_the_earlier_one_was_still_writing() {
     for seq in 1..=50 {
         drop(writer.append(
             vec![Arc::new(entry(seq, Admission::Order))],
-            source(),
-            Mark::Device(7),
+            Some((source(), Mark::Device(7))),
         ));
     }
     drop(writer);

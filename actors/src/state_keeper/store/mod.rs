@@ -38,6 +38,7 @@ pub use self::{
     writer::{Done, Writer, Written},
 };
 use super::{
+    declared::ABSENT_FOR,
     events::{Acceptance, End, Ending, Loaded, Mark},
     gate::Pause,
     log::Entry,
@@ -47,8 +48,6 @@ use crate::{
     metrics,
 };
 
-/// What a source removed is remembered this long.
-const ABSENT_FOR: Duration = Duration::from_hours(720);
 /// Conclusions of this span are added up by the guard.
 const LATELY: Duration = Duration::from_hours(1);
 
@@ -202,47 +201,21 @@ impl Store {
         })
     }
 
-    /// Writes entries to the log, and the source's place, in one transaction.
+    /// Writes entries to the log, and the place that a source has come to with them, in one transaction.
     ///
     /// # Errors
     /// If SQLite cannot write; nothing is written then.
     pub fn append(
         &mut self,
         entries: &[impl Borrow<Entry>],
-        source: &SourceName,
-        mark: Mark,
+        mark: Option<(SourceName, Mark)>,
     ) -> Result<(), StoreError> {
         let transaction = self.connection.transaction()?;
         for entry in entries {
             rows::insert_entry(&transaction, entry.borrow())?;
         }
-        let (sql, place) = match mark {
-            Mark::Device(device) => (
-                "INSERT INTO positions (source, device) VALUES (?1, ?2)
-                 ON CONFLICT (source) DO UPDATE SET device = ?2",
-                device.to_string(),
-            ),
-            Mark::Position(position) => (
-                "INSERT INTO positions (source, position) VALUES (?1, ?2)
-                 ON CONFLICT (source) DO UPDATE SET position = ?2",
-                position.to_string(),
-            ),
-        };
-        transaction
-            .prepare_cached(sql)?
-            .execute(params![source.as_str(), place])?;
-        transaction.commit()?;
-        Ok(())
-    }
-
-    /// Writes a person's order to the log, in one transaction.
-    ///
-    /// # Errors
-    /// If SQLite cannot write; nothing is written then.
-    pub fn append_order(&mut self, entries: &[impl Borrow<Entry>]) -> Result<(), StoreError> {
-        let transaction = self.connection.transaction()?;
-        for entry in entries {
-            rows::insert_entry(&transaction, entry.borrow())?;
+        if let Some((source, mark)) = mark {
+            rows::set_mark(&transaction, &source, mark)?;
         }
         transaction.commit()?;
         Ok(())
@@ -336,6 +309,12 @@ impl Store {
                 [life.as_ref()],
             )?;
         }
+        for (source, at, objects) in &acceptance.taken_over {
+            transaction.execute(
+                "INSERT OR REPLACE INTO meta (name, value) VALUES (?1, ?2)",
+                params![rows::taken_over(source, *at), objects.to_string()],
+            )?;
+        }
         for source in &acceptance.caught_up {
             transaction.execute(
                 "INSERT INTO positions (source, caught_up) VALUES (?1, 1)
@@ -365,6 +344,13 @@ impl Store {
             "DELETE FROM objects WHERE stance = 'absent' AND at < ?1",
             [before(ABSENT_FOR)],
         )?;
+        let lately = now.checked_sub(LATELY).unwrap_or(SystemTime::UNIX_EPOCH);
+        for (source, at, _) in rows::taken_over_ever(&transaction)? {
+            if at < lately {
+                let name = rows::taken_over(&source, at);
+                transaction.execute("DELETE FROM meta WHERE name = ?1", [name])?;
+            }
+        }
         // Written in this form it looks at no more rows than go, and those that are kept among them: a start waits for it.
         transaction.execute(
             "DELETE FROM journal WHERE verdict IS NOT NULL AND letter IS NOT 'kept' AND seq < max(
@@ -456,17 +442,22 @@ impl Store {
     }
 
     fn removed_lately(&self, now: SystemTime) -> Result<HashMap<SourceName, usize>, StoreError> {
-        let since = rows::millis(now.checked_sub(LATELY).unwrap_or(SystemTime::UNIX_EPOCH));
+        let since = now.checked_sub(LATELY).unwrap_or(SystemTime::UNIX_EPOCH);
         let mut statement = self.connection.prepare(
             "SELECT source, (SELECT count(*) FROM journal WHERE journal.source = positions.source
-             AND at >= ?1 AND (admission = 'conclusion'
-                 OR (admission IN ('history', 'first_look') AND verdict = 'taken_over'))) AS removed FROM positions WHERE removed > 0",
+             AND at >= ?1 AND admission = 'conclusion') AS removed FROM positions WHERE removed > 0",
         )?;
-        let rows = statement.query_map([since], |row| {
+        let rows = statement.query_map([rows::millis(since)], |row| {
             let source: String = row.get(0)?;
             Ok((SourceName::new(&source), row.get(1)?))
         })?;
-        Ok(rows.collect::<Result<_, _>>()?)
+        let mut removed: HashMap<SourceName, usize> = rows.collect::<Result<_, _>>()?;
+        for (source, at, objects) in rows::taken_over_ever(&self.connection)? {
+            if at >= since {
+                *removed.entry(source).or_default() += objects;
+            }
+        }
+        Ok(removed)
     }
 }
 

@@ -17,7 +17,7 @@ use crate::{
     messages::{Again, Original, SourceName},
     state_keeper::{
         declared::{Declaration, Stance, Why},
-        events::FinalVerdict,
+        events::{FinalVerdict, Mark},
         gate::Pause,
         key::{Key, Object, adds, key_of},
         log::{Admission, Entry, Operator, Word},
@@ -59,6 +59,36 @@ pub(super) fn pause(text: &str) -> Option<Pause> {
     Some(Pause { since, until, uid })
 }
 
+/// What the names of rows in `meta` begin with that tell how many objects a bus took over, and when.
+const TAKEN_OVER: &str = "taken_over ";
+
+/// The name of such a row.
+pub(super) fn taken_over(source: &SourceName, at: SystemTime) -> String {
+    format!("{TAKEN_OVER}{source} {}", millis(at))
+}
+
+/// All of them: who, when, how many.
+pub(super) fn taken_over_ever(
+    connection: &Connection,
+) -> Result<Vec<(SourceName, SystemTime, usize)>, StoreError> {
+    let mut statement = connection.prepare("SELECT name, value FROM meta WHERE name GLOB ?1")?;
+    let rows = statement.query_map([format!("{TAKEN_OVER}*")], |row| {
+        Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?))
+    })?;
+    let mut ever = Vec::new();
+    for row in rows {
+        let (name, objects) = row?;
+        let words = name
+            .strip_prefix(TAKEN_OVER)
+            .and_then(|it| it.rsplit_once(' '));
+        let Some((source, at)) = words else { continue };
+        if let (Ok(at), Ok(objects)) = (at.parse(), objects.parse()) {
+            ever.push((SourceName::new(source), time(at), objects));
+        }
+    }
+    Ok(ever)
+}
+
 /// A path as text where it is text, so that people can read it; else its bytes.
 fn path_value(path: Option<&Path>) -> Value {
     match path.map(|path| (path.to_str(), path)) {
@@ -89,6 +119,11 @@ fn stored(request: &Request, has_file: bool) -> Vec<u8> {
         Some(RequestType::AddCertificate(add)) if has_file => {
             let certificate = Object::Certificate(Box::new(add.clone()));
             certificate.without_private_key().add().encode_to_vec()
+        }
+        Some(RequestType::ReplaceCertificate(replace)) if has_file => {
+            let mut replace = replace.clone();
+            replace.new_certificate.key.clear();
+            Request::from(RequestType::ReplaceCertificate(replace)).encode_to_vec()
         }
         _ => request.encode_to_vec(),
     }
@@ -149,6 +184,29 @@ pub(super) fn insert_entry(transaction: &Transaction<'_>, entry: &Entry) -> Resu
             again.map(|it| it.id.to_string()),
             again.map(|it| it.change),
         ])?;
+    Ok(())
+}
+
+pub(super) fn set_mark(
+    transaction: &Transaction<'_>,
+    source: &SourceName,
+    mark: Mark,
+) -> Result<(), StoreError> {
+    let (sql, place) = match mark {
+        Mark::Device(device) => (
+            "INSERT INTO positions (source, device) VALUES (?1, ?2)
+             ON CONFLICT (source) DO UPDATE SET device = ?2",
+            device.to_string(),
+        ),
+        Mark::Position(position) => (
+            "INSERT INTO positions (source, position) VALUES (?1, ?2)
+             ON CONFLICT (source) DO UPDATE SET position = ?2",
+            position.to_string(),
+        ),
+    };
+    transaction
+        .prepare_cached(sql)?
+        .execute(params![source.as_str(), place])?;
     Ok(())
 }
 

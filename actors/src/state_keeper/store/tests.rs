@@ -140,8 +140,10 @@ fn entries_without_a_verdict_are_the_tail_of_the_next_start() {
         order(7, Word::Remove),
     ];
     let mut store = open(&directory);
-    store.append(&entries, &source(), Mark::Device(7)).unwrap();
-    store.append_order(&orders).unwrap();
+    store
+        .append(&entries, Some((source(), Mark::Device(7))))
+        .unwrap();
+    store.append(&orders, None).unwrap();
     let accepted = Acceptance {
         verdicts: vec![verdict(1, Verdict::Applied)],
         ..Acceptance::default()
@@ -179,8 +181,7 @@ fn the_place_of_a_bus_and_the_bytes_of_what_was_refused_come_back() {
     store
         .append(
             std::slice::from_ref(&refused),
-            &source(),
-            Mark::Position(place),
+            Some((source(), Mark::Position(place))),
         )
         .unwrap();
     let accepted = Acceptance {
@@ -240,7 +241,9 @@ fn what_has_expired_goes_and_what_is_not_final_stays() {
             _ => entry(seq, Admission::Order),
         })
         .collect();
-    store.append(&entries, &source(), Mark::Device(7)).unwrap();
+    store
+        .append(&entries, Some((source(), Mark::Device(7))))
+        .unwrap();
     store
         .accept(
             &accepted([
@@ -267,7 +270,9 @@ fn dead_letters_beyond_their_bytes_go_the_eldest_first() {
     let mut store = open(&directory);
     // The limit is 1,000 bytes, or two of them; each has the bytes of its request, too.
     let entries = [message(1, 100), message(2, 900), message(3, 500)];
-    store.append(&entries, &source(), Mark::Device(7)).unwrap();
+    store
+        .append(&entries, Some((source(), Mark::Device(7))))
+        .unwrap();
     store
         .accept(&accepted((1..=3).map(refused)), now())
         .unwrap();
@@ -287,7 +292,9 @@ fn nothing_is_dropped_where_buses_are_to_wait() {
     let mut store = open(&directory);
     store.limits.when_full = WhenFull::Stop;
     let entries: Vec<Entry> = (1..=5).map(|seq| message(seq, 900)).collect();
-    store.append(&entries, &source(), Mark::Device(7)).unwrap();
+    store
+        .append(&entries, Some((source(), Mark::Device(7))))
+        .unwrap();
     store
         .accept(&accepted((1..=5).map(refused)), now())
         .unwrap();
@@ -305,7 +312,9 @@ fn with_letters(directory: &tempfile::TempDir) -> Store {
         ..message(seq, 10)
     };
     let entries = [about(1, "c"), about(2, "d"), about(3, "c")];
-    store.append(&entries, &source(), Mark::Device(7)).unwrap();
+    store
+        .append(&entries, Some((source(), Mark::Device(7))))
+        .unwrap();
     store
         .accept(&accepted((1..=3).map(refused)), now())
         .unwrap();
@@ -361,7 +370,9 @@ fn a_letter_that_was_overtaken_is_tried_again_by_force_only() {
     assert_eq!(letters(&directory), [(2, None), (3, None)]);
     // Another change of the same object comes.
     let change = [entry(5, Admission::Order)];
-    store.append(&change, &source(), Mark::Device(7)).unwrap();
+    store
+        .append(&change, Some((source(), Mark::Device(7))))
+        .unwrap();
     store.accept(&accepted([applied(5, "c")]), now()).unwrap();
     assert_eq!(letters(&directory), [(2, None), (3, Some(5))]);
     let refused_retry = store.end_letters(&again(&directory, 3, 6, false));

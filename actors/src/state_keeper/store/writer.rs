@@ -22,8 +22,7 @@ use crate::{
 const PRUNE_EVERY: Duration = Duration::from_hours(1);
 
 enum Job {
-    Append(Vec<Arc<Entry>>, SourceName, Mark),
-    AppendOrder(Vec<Arc<Entry>>),
+    Append(Vec<Arc<Entry>>, Option<(SourceName, Mark)>),
     Accept(Arc<Acceptance>),
     EndLetters(Arc<Ending>),
     SentOn(Vec<u64>),
@@ -66,15 +65,9 @@ impl Writer {
     pub fn append(
         &self,
         entries: Vec<Arc<Entry>>,
-        source: SourceName,
-        mark: Mark,
+        mark: Option<(SourceName, Mark)>,
     ) -> oneshot::Receiver<Written> {
-        self.ask(Job::Append(entries, source, mark))
-    }
-
-    /// As [`Store::append_order`].
-    pub fn append_order(&self, entries: Vec<Arc<Entry>>) -> oneshot::Receiver<Written> {
-        self.ask(Job::AppendOrder(entries))
+        self.ask(Job::Append(entries, mark))
     }
 
     /// As [`Store::accept`].
@@ -116,8 +109,7 @@ fn write(mut store: Store, jobs: &mpsc::Receiver<(Job, oneshot::Sender<Written>)
         let now = SystemTime::now();
         let mut ended = 0;
         let result = store.is_there().and_then(|()| match job {
-            Job::Append(entries, source, mark) => store.append(&entries, &source, mark),
-            Job::AppendOrder(entries) => store.append_order(&entries),
+            Job::Append(entries, mark) => store.append(&entries, mark),
             Job::Accept(acceptance) => store.accept(&acceptance, now),
             Job::EndLetters(ending) => store.end_letters(&ending).map(|count| ended = count),
             Job::SentOn(letters) => store.sent_on(&letters, now),
