@@ -262,3 +262,141 @@ fn a_crash_between_the_row_and_the_topic_forgets_no_letter() {
         assert_eq!(stats["msgInCounter"], sent, "{stats}");
     }
 }
+
+/// Waits until the consumer is in this state and says this.
+#[track_caller]
+fn says_of_itself(daemon: &Daemon, wanted: &str, word: &str) -> String {
+    wait_until(&format!("{wanted}: {word}"), LONG, || {
+        let (state, detail, error) = consumer(daemon)?;
+        let is_it = state == wanted && (error.contains(word) || detail.contains(word));
+        if is_it {
+            Ok(error)
+        } else {
+            Err(format!("{state} {detail} {error}"))
+        }
+    })
+}
+
+#[test]
+fn another_subscription_waits_for_a_person() {
+    let (sozu, topic) = (Sozu::start().unwrap(), new_topic());
+    let first = "subscription = \"first-{instance}\"";
+    let mut daemon = daemon(&sozu, &topic, first).start().unwrap();
+    daemon.wait_ready(LONG).unwrap();
+    publish(&topic, [add("a")]);
+    at_rest(&daemon.state_directory(), 1, LONG);
+    let of = |name: &str| format!("{name}-{topic}");
+
+    reconfigure(&daemon, "first-", "second-");
+    let told = says_of_itself(&daemon, "parked", "until now");
+    for word in [
+        of("first"),
+        of("second"),
+        "sources accept platform".to_owned(),
+    ] {
+        assert!(told.contains(&word), "{word}: {told}");
+    }
+    publish(&topic, [add("b")]);
+    // Over a restart, too; and nobody has subscribed by the other name.
+    daemon.kill9().unwrap();
+    daemon.start().unwrap();
+    says_of_itself(&daemon, "parked", "until now");
+    let subscriptions = broker().stats(&topic).unwrap()["subscriptions"].clone();
+    assert!(subscriptions[of("first")].is_object() && subscriptions[of("second")].is_null());
+    assert_eq!(sozu.held().unwrap().clusters(), ["a"]);
+
+    // The old name again is fine, and the other one once a person has said so.
+    reconfigure(&daemon, "second-", "first-");
+    says_of_itself(&daemon, "running", "caught up");
+    at_rest(&daemon.state_directory(), 2, LONG);
+    let (status, _, err) = run(&daemon, &["sources", "accept", "platform"]);
+    assert!(
+        status == 1 && err.contains("waits for nobody"),
+        "{status} {err}"
+    );
+    reconfigure(&daemon, "first-", "second-");
+    says_of_itself(&daemon, "parked", "until now");
+    says(&daemon, &["sources", "accept", "platform"]);
+    says_of_itself(&daemon, "running", "caught up");
+    publish(&topic, [add("c")]);
+    let rows = at_rest(&daemon.state_directory(), 3, LONG);
+    assert_eq!(rows.len(), 3, "nothing is taken twice");
+}
+
+#[test]
+fn a_topic_whose_start_is_gone_and_one_that_is_not_batched_are_told() {
+    let (sozu, topic) = (Sozu::start().unwrap(), new_topic());
+    let mut producer = producer(&broker().url(), &topic, 1);
+    producer
+        .publish(pulsar::payloads([add("a"), add("b")]))
+        .unwrap();
+    // Only what is in a ledger that is closed goes.
+    broker().unload(&topic).unwrap();
+    let truncate = format!("/admin/v2/persistent/public/default/{topic}/truncate");
+    broker().ordered("DELETE", &truncate, "").unwrap();
+    let clusters = (0..5_000).map(|n| add(&format!("c{n}")));
+    producer.publish(pulsar::payloads(clusters)).unwrap();
+    let mut daemon = daemon(&sozu, &topic, "").start().unwrap();
+    let told = says_of_itself(&daemon, "degraded", "the start of the topic is gone");
+    assert!(told.contains("sources accept platform"), "{told}");
+    daemon.wait_ready(LONG).unwrap();
+    let gap = |daemon: &Daemon| daemon.metric("sozu_manager_source_gap", &[("source", "platform")]);
+    assert_eq!(gap(&daemon), Some(1.0));
+    let log = daemon.log();
+    assert_eq!(log.matches("come nearly one by one").count(), 1, "{log}");
+    daemon.kill9().unwrap();
+    daemon.start().unwrap();
+    says_of_itself(&daemon, "degraded", "the start of the topic is gone");
+    says(&daemon, &["sources", "accept", "platform"]);
+    says_of_itself(&daemon, "running", "caught up");
+    assert_eq!(gap(&daemon), Some(0.0));
+}
+
+#[test]
+fn doctor_looks_at_the_broker() {
+    let (sozu, topic) = (Sozu::start().unwrap(), new_topic());
+    let mut one = daemon(&sozu, &topic, "").prepare().unwrap();
+    let of_broker = |daemon: &Daemon| {
+        let (_, out, _) = run(daemon, &["doctor", "-o", "json"]);
+        let findings: Vec<Value> = serde_json::from_slice(&out).unwrap();
+        let of_broker = findings
+            .into_iter()
+            .filter(|it| it["check"] == "pulsar.platform");
+        of_broker
+            .map(|it| it.to_string())
+            .collect::<Vec<_>>()
+            .join("\n")
+    };
+    let found = of_broker(&one);
+    assert!(
+        found.contains("lets us in") && found.contains("create it"),
+        "{found}"
+    );
+    one.start().unwrap();
+    one.wait_ready(LONG).unwrap();
+    says_of_itself(&one, "running", "caught up");
+    let found = of_broker(&one);
+    assert!(
+        found.contains("is there") && found.contains("the daemon reads it"),
+        "{found}"
+    );
+    one.terminate().unwrap();
+    let found = of_broker(&one);
+    assert!(
+        found.contains("is free") && !found.contains("wrong"),
+        "{found}"
+    );
+    let elsewhere = Sozu::start().unwrap();
+    let mut two = daemon(&elsewhere, &topic, "").start().unwrap();
+    two.wait_ready(LONG).unwrap();
+    let found = of_broker(&one);
+    assert!(found.contains("in use by another consumer"), "{found}");
+    let nowhere = |text: String| text.replace(&broker().url(), "pulsar://127.0.0.1:1");
+    let text = fs::read_to_string(one.config_file()).unwrap();
+    fs::write(one.config_file(), nowhere(text)).unwrap();
+    let found = of_broker(&one);
+    assert!(
+        found.contains("cannot be reached") && found.contains("wrong"),
+        "{found}"
+    );
+}

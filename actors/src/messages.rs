@@ -189,6 +189,26 @@ pub struct Subscribed {
     pub end: Option<Position>,
 }
 
+/// To the keeper: a bus is about to subscribe. The first name that it is told is kept.
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "Result<Declared, DeclareError>")]
+pub struct Subscribes {
+    /// Whose.
+    pub source: SourceName,
+    /// The subscription's name at the broker.
+    pub subscription: Arc<str>,
+}
+
+/// To the keeper: something of a bus's stream is gone for good. It is told until a person accepts it.
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "Result<Declared, DeclareError>")]
+pub struct Missing {
+    /// Whose.
+    pub source: SourceName,
+    /// What, in words.
+    pub what: Arc<str>,
+}
+
 /// To the keeper: the source could not list its directory. It declares nothing, and holds up
 /// nothing.
 #[derive(Clone, Debug, Message)]
@@ -233,6 +253,18 @@ pub enum DeclareError {
     /// Sōzu is away: a bus keeps its backlog meanwhile.
     #[error("Sōzu is away; it is tried again")]
     Away,
+    /// The bus was subscribed by another name before.
+    #[error(
+        "the subscription is {configured} in the configuration and was {stored} until now: nobody would read {stored} any more, and the broker would keep its backlog for ever. Write {stored} back; or, if {configured} is meant, remove the old one (`pulsar-admin topics unsubscribe -s {stored} TOPIC`) and run `sozu-manager sources accept {source_name}`"
+    )]
+    OtherSubscription {
+        /// Whose.
+        source_name: SourceName,
+        /// As it was.
+        stored: Arc<str>,
+        /// As it would be.
+        configured: Arc<str>,
+    },
     /// There is no room for another dead letter, and none is to be dropped.
     #[error(
         "the dead letters are full ([dead_letters] max_rows, max_bytes) and when_full is \"stop\": nothing is taken, the broker keeps the messages; look at `sozu-manager dead-letters list`, then retry or discard some, or raise the limits"
@@ -272,6 +304,8 @@ pub enum What {
     },
     /// Nobody wants these dead letters any more.
     DiscardLetters(Letters),
+    /// This source goes on as it is: with another subscription, or with what is missing.
+    Accept(SourceName),
 }
 
 /// Which dead letters.
@@ -295,6 +329,7 @@ impl fmt::Display for What {
                 let force = if *force { " --force" } else { "" };
                 write!(f, "dead-letters retry {}{force}", letter.seq)
             }
+            What::Accept(source) => write!(f, "sources accept {source}"),
             What::DiscardLetters(Letters::One(seq)) => write!(f, "dead-letters discard {seq}"),
             What::DiscardLetters(Letters::Of(source)) => {
                 write!(f, "dead-letters discard --source {source}")
@@ -351,6 +386,9 @@ pub enum OrderError {
         "the source {0} is not in the configuration: what it may send is not known; put it back, or discard the letter"
     )]
     NoSource(SourceName),
+    /// The source waits for nobody.
+    #[error("the source {0} waits for nobody; `sozu-manager status` shows what is wrong")]
+    NothingToAccept(SourceName),
     /// The database cannot be written.
     #[error(
         "the state directory cannot be written: {0}; free space or mend its permissions, then try again"

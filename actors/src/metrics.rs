@@ -202,6 +202,11 @@ pub const SOURCE_BACKLOG: Metric = Metric::gauge(
     "About how many messages of the topic are not acknowledged, as last told by the broker, which counts batches.",
 );
 /// `{source}`.
+pub const SOURCE_GAP: Metric = Metric::gauge(
+    "sozu_manager_source_gap",
+    "1 if something of the bus's stream is known to be missing and nobody has accepted that, else 0.",
+);
+/// `{source}`.
 pub const PARKED_CHANGES: Metric = Metric::gauge(
     "sozu_manager_parked_changes",
     "Backends of the source that wait for their cluster.",

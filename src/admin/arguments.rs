@@ -123,6 +123,18 @@ pub(crate) enum DeadLetters {
     },
 }
 
+/// What can be done about sources that wait for a person.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Sources {
+    /// Let a source go on as it is: with another subscription than before, or though something of its topic is missing
+    Accept {
+        /// The source, bare
+        source: String,
+        #[command(flatten)]
+        output: Output,
+    },
+}
+
 /// Which changes the journal shows.
 #[derive(Debug, Args)]
 pub(crate) struct Journal {
@@ -187,6 +199,9 @@ pub(crate) enum Command {
     /// Messages that were refused and wait for a person
     #[command(subcommand)]
     DeadLetters(DeadLetters),
+    /// Sources that wait for a person
+    #[command(subcommand)]
+    Sources(Sources),
 }
 
 impl Journal {

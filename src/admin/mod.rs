@@ -14,7 +14,7 @@ use std::{
 use serde_json::Value;
 
 pub(crate) use self::arguments::Command;
-use self::arguments::{Confirmed, Holds, Orphans};
+use self::arguments::{Confirmed, Holds, Orphans, Sources};
 pub(crate) use self::client::{Client, ClientError, encoded, parse};
 use crate::{
     cli::print,
@@ -67,6 +67,12 @@ fn answer(command: &Command, client: &Client) -> Result<Exit, ClientError> {
         }
         Command::Holds(holds) => about_holds(holds, client),
         Command::Orphans(orphans) => about_orphans(orphans, client),
+        Command::Sources(Sources::Accept { source, output }) => {
+            let accepted = client.post(&["sources", source, "accept"])?;
+            Ok(printed(*output, &accepted, |_| {
+                format!("{source} goes on as it is.\n")
+            }))
+        }
         Command::DeadLetters(command) => letters::answer(command, client),
     }
 }

@@ -13,6 +13,7 @@ mod paths;
 mod socket;
 mod sources;
 mod state;
+mod topics;
 mod unit;
 mod us;
 
@@ -104,6 +105,7 @@ async fn findings(loaded: &Loaded) -> Vec<Finding> {
         findings.extend(state::findings(&doctor));
     }
     findings.extend(sources::findings(&doctor, listeners.as_ref()));
+    findings.extend(topics::findings(&doctor).await);
     findings.push(http::finding(&doctor));
     findings.push(admin::finding(&doctor));
     findings.extend(unit::findings(&doctor).await);

@@ -25,7 +25,7 @@ pub enum State {
     Degraded,
     /// Its life has ended; it waits for the next one.
     Backoff,
-    /// It ended too often; the next try is far away.
+    /// It ended too often and the next try is far away; or, by its own word, it waits for a person.
     Parked,
     /// Asked to stop.
     Stopping,

@@ -61,6 +61,11 @@ impl Reporter {
         self.word(State::Degraded, &detail.into(), Some(error.into()));
     }
 
+    /// Initialised, and waits until a person has decided something.
+    pub fn parked(&self, detail: impl Into<String>, error: impl Into<String>) {
+        self.word(State::Parked, &detail.into(), Some(error.into()));
+    }
+
     /// It cannot go on: this life ends as soon as the actor yields, and a new one begins. `stopping` and `stopped` run
     /// once, without time for anything asynchronous.
     pub fn failed(&self, error: impl Into<String>) {
@@ -92,6 +97,12 @@ impl Reporter {
             let component = desk.cell.name();
             match error {
                 None => info!(component, detail, "The component is running."),
+                Some(error) if state == State::Parked => {
+                    warn!(
+                        component,
+                        detail, error, "The component waits for a person."
+                    );
+                }
                 Some(error) => warn!(component, detail, error, "The component is degraded."),
             }
         }

@@ -17,6 +17,7 @@
 //! | `GET /v1/dead-letters/{id}` | one, with what it holds but for its secrets |
 //! | `POST /v1/dead-letters/{id}/retry?force=true`, `…/discard` | what became of it, as for a hold; 409 for what was overtaken |
 //! | `POST /v1/dead-letters/discard?source=` | how many; without a source all go |
+//! | `POST /v1/sources/{source}/accept` | once it is on disk that the source goes on as it is |
 //! | `POST /v1/pause?for=1h`, `/v1/resume` | how it stands: until when nothing is sent, and what waits |
 //! | `POST /v1/reload` | what was changed, once the configuration was read again and runs; 409 if it is wrong |
 //! | `GET /v1/journal?source=&key=&verdict=&since=&limit=` | an array: the latest changes, eldest first |

@@ -92,7 +92,9 @@ impl From<OrderError> for Problem {
             OrderError::NoSuchHold(_) | OrderError::NoOrphans(_) | OrderError::NoSuchLetter(_) => {
                 StatusCode::NOT_FOUND
             }
-            OrderError::Overtaken { .. } | OrderError::NoSource(_) => StatusCode::CONFLICT,
+            OrderError::Overtaken { .. }
+            | OrderError::NoSource(_)
+            | OrderError::NothingToAccept(_) => StatusCode::CONFLICT,
             OrderError::Disk(_) | OrderError::Starting => StatusCode::SERVICE_UNAVAILABLE,
         };
         Self::new(code, error.to_string())
@@ -119,6 +121,7 @@ pub(super) fn configure(app: &mut web::ServiceConfig) {
         .route("/v1/orphans", web::get().to(orphans))
         .route("/v1/orphans/{source}/remove", web::post().to(remove))
         .configure(letters::configure)
+        .route("/v1/sources/{source}/accept", web::post().to(accept))
         .route("/v1/pause", web::post().to(pause))
         .route("/v1/resume", web::post().to(resume))
         .route("/v1/journal", web::get().to(journal))
@@ -195,6 +198,15 @@ async fn discard(
     order(&writer, What::Discard(id.as_str().into()), &site).await
 }
 
+async fn accept(
+    writer: Writer,
+    source: web::Path<String>,
+    site: web::Data<Site>,
+) -> Result<HttpResponse, Problem> {
+    let source = SourceName::new(&source);
+    order(&writer, What::Accept(source), &site).await
+}
+
 async fn remove(
     writer: Writer,
     source: web::Path<String>,
@@ -216,6 +228,7 @@ pub(super) async fn order(
         What::Retry { letter, .. } => Err(OrderError::NoSuchLetter(letter.seq)),
         What::DiscardLetters(Letters::One(seq)) => Err(OrderError::NoSuchLetter(*seq)),
         What::DiscardLetters(_) => Ok(Ordered::default()),
+        What::Accept(source) => Err(OrderError::NothingToAccept(source.clone())),
     };
     let asked = ask(site, Order { uid, what }).await?;
     let ordered = asked.unwrap_or(nothing)?;

@@ -15,7 +15,7 @@ use crate::{
         CONFIG_LAST_RELOAD_SUCCESS, CONFIG_LAST_RELOAD_SUCCESSFUL, DATABASE_SIZE, DEAD_LETTERS,
         DRIFT_OBJECTS, FOREIGN_OBJECTS, HELD_REMOVALS, LAST_PROOF, LastReload, Metric, OBJECTS,
         ORPHANED_OBJECTS, PARKED_CHANGES, READY, SCRAPE_COMPLETE, SERIES_LEFT_OUT, SOURCE_BACKLOG,
-        SOURCE_CAUGHT_UP, SOURCE_LAST_CHANGE, SOZU_UP, SOZU_WORKERS, UNASKED_CLUSTERS,
+        SOURCE_CAUGHT_UP, SOURCE_GAP, SOURCE_LAST_CHANGE, SOZU_UP, SOZU_WORKERS, UNASKED_CLUSTERS,
         UNKNOWN_METRICS, UNSERVABLE_OBJECTS, seconds, text::Text,
     },
     state_keeper::{
@@ -136,6 +136,11 @@ fn of_buses(text: &mut Text, report: &Report) {
     let mut family = text.family(&SOURCE_CAUGHT_UP);
     for (source, _, caught_up) in &buses {
         family.sample(&[("source", source.as_str())], u8::from(*caught_up));
+    }
+    let mut family = text.family(&SOURCE_GAP);
+    for (source, of_source, _) in &buses {
+        let gap = u8::from(of_source.gap.is_some());
+        family.sample(&[("source", source.as_str())], gap);
     }
     let mut family = text.family(&PARKED_CHANGES);
     for (source, of_source, _) in &buses {

@@ -18,6 +18,7 @@ use tokio::{
 use tracing::{info, warn};
 
 use super::{
+    beginning::Beginning,
     broker::{Next, Stream},
     decode,
     error::is_about_an_entry,
@@ -43,6 +44,10 @@ const ASK_WITHIN: Duration = Duration::from_mins(10);
 const SLOW: Duration = Duration::from_secs(5);
 /// After so long without a message the broker is asked where the topic ends.
 const SILENCE: Duration = Duration::from_secs(4);
+/// So many entries tell how a topic is published, while it is caught up with …
+const MANY_ENTRIES: u64 = 5_000;
+/// … and with fewer messages in each than these it is not batched.
+const BATCHED: f64 = 2.0;
 /// What was not taken is handed over again after this.
 const AGAIN: Duration = Duration::from_millis(500);
 
@@ -77,6 +82,8 @@ struct Session {
     again_at: Option<Instant>,
     /// Entries that came and cannot be taken apart: why, each.
     damaged: Vec<String>,
+    /// Whether the topic's beginning is there, while it is read from there.
+    beginning: Option<Beginning>,
     ask_end_at: Instant,
     /// Where the topic ended at the last silence, if more should have come.
     missed: Option<Position>,
@@ -109,6 +116,10 @@ impl Session {
             .batch_size
             .and_then(|size| u32::try_from(size).ok());
         let position = track::position(message.message_id());
+        if let Some(beginning) = &mut self.beginning {
+            let metadata = &message.payload.metadata;
+            beginning.entry(&metadata.producer_name, metadata.sequence_id, batch);
+        }
         self.take_damaged(position.ledger, position.entry)?;
         let arrival = Arrival {
             position,
@@ -188,6 +199,7 @@ impl Work {
             asked_at: now,
             again_at: None,
             damaged: Vec::new(),
+            beginning: begin.from.is_none().then(Beginning::default),
             ask_end_at: now + SILENCE,
             missed: None,
             caught_up: false,
@@ -295,6 +307,7 @@ impl Work {
 
     /// Acknowledges what the keeper has settled, and says how it stands.
     async fn follow(&mut self, session: &mut Session) -> Result<(), Stop> {
+        self.warn(session).await?;
         let report = self.report.borrow_and_update().clone();
         let source = report.sources.get(&self.config.source);
         let Some(source) = source.filter(|_| report.life == session.begin.life) else {
@@ -321,6 +334,29 @@ impl Work {
         let to_go = (!session.caught_up).then(|| session.to_go());
         self.standing = Standing::Reads { taken, to_go };
         self.say();
+        Ok(())
+    }
+
+    /// Tells what a person should know of the topic.
+    async fn warn(&mut self, session: &mut Session) -> Result<(), Stop> {
+        let gone = session.beginning.as_mut().and_then(Beginning::gone);
+        if let Some(gone) = gone {
+            let source = &self.config.source;
+            let what = format!(
+                "the start of the topic is gone: {gone}. What was published before that is not known to this host; publish the whole state again, then run `sozu-manager sources accept {source}`"
+            );
+            warn!(%source, error = what, "The source has a gap.");
+            self.missing(&what).await?;
+        }
+        if session.caught_up {
+            session.beginning = None;
+        }
+        let is_flood = !session.caught_up && session.track.entries() >= MANY_ENTRIES;
+        if is_flood && session.track.per_entry() < BATCHED && !self.told_unbatched {
+            self.told_unbatched = true;
+            let (messages, entries) = (session.track.messages(), session.track.entries());
+            warn!(source = %self.config.source, messages, entries, "The topic's messages come nearly one by one: catching up takes about twenty times as long as with batches of a thousand. Let the producer batch them.");
+        }
         Ok(())
     }
 

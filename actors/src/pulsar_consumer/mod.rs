@@ -5,16 +5,19 @@
 //! the keeper by its position, so every session simply begins where the database says.
 //!
 //! Read in this order: `actor` and `work` (sessions, one after the other), `flow` (one session's messages), `track`
-//! (places, entries, what may be acknowledged) and `decode`: plain rules; `outbox` sends refused messages on. `broker` is all that speaks with the `pulsar`
+//! (places, entries, what may be acknowledged) and `decode`: `beginning` whether a
+//! topic still has one: plain rules; `outbox` sends refused messages on. `broker` is all that speaks with the `pulsar`
 //! crate and knows its traps, but for `look`, which finds out why a connection fails; `address` and `token` say where the broker is and who we are; `word` is what people
 //! are told. `publisher` and `unsubscribe` are what the commands of these names do, without any actor.
 
 mod actor;
 pub mod address;
+mod beginning;
 pub mod broker;
 mod config;
 mod decode;
 pub mod error;
+pub mod examine;
 mod flow;
 mod look;
 mod outbox;

@@ -90,6 +90,11 @@ impl Track {
         self.messages
     }
 
+    /// How many entries came.
+    pub(super) fn entries(&self) -> u64 {
+        self.entries
+    }
+
     /// How many messages an entry of this topic holds: a broker counts entries.
     pub(super) fn per_entry(&self) -> f64 {
         #[allow(clippy::cast_precision_loss, reason = "an estimate")]

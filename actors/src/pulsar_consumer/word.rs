@@ -42,6 +42,7 @@ pub(super) fn word(
     };
     let mut problems: Vec<String> = trouble.map(ToOwned::to_owned).into_iter().collect();
     if let Some(source) = source {
+        problems.extend(source.gap.iter().map(ToString::to_string));
         let letters = source.letters.rows;
         if letters > 0 {
             problems.push(format!(

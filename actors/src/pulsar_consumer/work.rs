@@ -15,7 +15,7 @@ use super::{
     word::{Standing, Word, word},
 };
 use crate::{
-    messages::{Position, Subscribed},
+    messages::{DeclareError, Missing, Position, Subscribed, Subscribes},
     metrics,
     state_keeper::{
         StateKeeper,
@@ -50,6 +50,9 @@ pub(super) enum Stop {
     /// Messages are there and do not come.
     #[error("the topic has messages that the broker does not deliver; a new connection is made")]
     Stuck,
+    /// A person has to decide first.
+    #[error("{0}")]
+    Waits(String),
     /// The keeper has begun another life, and must hear of the subscription first.
     #[error("{0}; it is tried again")]
     Keeper(String),
@@ -65,7 +68,11 @@ pub(super) struct Work {
     pub(super) outbox: Option<watch::Receiver<Option<String>>>,
     reporter: Reporter,
     trouble: Option<String>,
-    said: Option<Word>,
+    /// It waits for a person.
+    waits: bool,
+    /// It was told that the topic is not batched.
+    pub(super) told_unbatched: bool,
+    said: Option<(Word, bool)>,
 }
 
 impl Work {
@@ -84,6 +91,8 @@ impl Work {
             outbox,
             reporter,
             trouble: None,
+            waits: false,
+            told_unbatched: false,
             said: None,
         }
     }
@@ -99,6 +108,7 @@ impl Work {
             }
             failures += 1;
             metrics::set_backlog(&self.config.source, None);
+            self.waits = matches!(stop, Stop::Waits(_));
             if stop == Stop::Rewound {
                 info!(source = %self.config.source, "The broker began again further back: a new session begins at our place.");
             } else {
@@ -126,6 +136,8 @@ impl Work {
             subscription: self.config.subscription_of(instance),
             consumer: format!("sozu-manager on {instance}, pid {}", std::process::id()),
         };
+        self.subscribes(&names.subscription).await?;
+        self.waits = false;
         let client = broker::connect_to_probe(address).await?;
         let mut probe = Probe::open(client, names.clone()).await?;
         let end = probe.end().await?;
@@ -150,6 +162,34 @@ impl Work {
             entries,
         };
         Ok((stream, begin))
+    }
+
+    /// Asks the keeper whether this is the subscription that it always was.
+    async fn subscribes(&self, subscription: &str) -> Result<(), Stop> {
+        let subscribes = Subscribes {
+            source: self.config.source.clone(),
+            subscription: subscription.into(),
+        };
+        match self.keeper.ask(subscribes, ASK_WITHIN).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error @ DeclareError::OtherSubscription { .. })) => {
+                Err(Stop::Waits(error.to_string()))
+            }
+            Ok(Err(error)) => Err(Stop::Keeper(error.to_string())),
+            Err(error) => Err(Stop::Keeper(format!("the state keeper: {error}"))),
+        }
+    }
+
+    /// Something of the topic is gone for good.
+    pub(super) async fn missing(&self, what: &str) -> Result<(), Stop> {
+        let missing = Missing {
+            source: self.config.source.clone(),
+            what: what.into(),
+        };
+        match self.keeper.ask(missing, ASK_WITHIN).await {
+            Ok(_) => Ok(()),
+            Err(error) => Err(Stop::Keeper(format!("the state keeper: {error}"))),
+        }
     }
 
     /// Tells the keeper where the topic ends. Returns where it goes on.
@@ -231,13 +271,15 @@ impl Work {
             self.source().as_ref(),
             outbox.as_deref(),
         );
-        if self.said.as_ref() == Some(&word) {
+        let said = (word, self.waits);
+        if self.said.as_ref() == Some(&said) {
             return;
         }
-        match &word {
-            (detail, Some(error)) => self.reporter.degraded(detail, error),
-            (detail, None) => self.reporter.running(detail),
+        match &said {
+            ((detail, Some(error)), true) => self.reporter.parked(detail, error),
+            ((detail, Some(error)), false) => self.reporter.degraded(detail, error),
+            ((detail, None), _) => self.reporter.running(detail),
         }
-        self.said = Some(word);
+        self.said = Some(said);
     }
 }

@@ -27,7 +27,8 @@ use super::{
 };
 use crate::{
     messages::{
-        Changes, DeclareError, Declared, Listing, NotListed, OrderError, Position, Subscribed,
+        Changes, DeclareError, Declared, Listing, Missing, NotListed, OrderError, Position,
+        Subscribed, Subscribes,
     },
     metrics,
     socket_pool::SocketPool,
@@ -467,6 +468,28 @@ impl Handler<Subscribed> for StateKeeper {
     fn handle(&mut self, subscribed: Subscribed, context: &mut Context<Self>) -> Self::Result {
         self.hear(context, Reply::GoOn, |reply| Event::Subscribed {
             subscribed,
+            reply,
+        })
+    }
+}
+
+impl Handler<Subscribes> for StateKeeper {
+    type Result = Answer<Declared>;
+
+    fn handle(&mut self, subscribes: Subscribes, context: &mut Context<Self>) -> Self::Result {
+        self.hear(context, Reply::Declared, |reply| Event::Subscribes {
+            subscribes,
+            reply,
+        })
+    }
+}
+
+impl Handler<Missing> for StateKeeper {
+    type Result = Answer<Declared>;
+
+    fn handle(&mut self, missing: Missing, context: &mut Context<Self>) -> Self::Result {
+        self.hear(context, Reply::Declared, |reply| Event::Missing {
+            missing,
             reply,
         })
     }

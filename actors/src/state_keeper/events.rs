@@ -24,8 +24,8 @@ use super::{
     verdict::Verdict,
 };
 use crate::messages::{
-    Changes, DeclareError, Declared, Letters, Listing, Order, OrderError, Position, SourceName,
-    Subscribed,
+    Changes, DeclareError, Declared, Letters, Listing, Missing, Order, OrderError, Position,
+    SourceName, Subscribed, Subscribes,
 };
 
 /// What the keeper is told by its configuration.
@@ -103,6 +103,10 @@ pub struct Loaded {
     pub pause: Option<Pause>,
     /// How many dead letters there are.
     pub letters: Arc<Counts>,
+    /// The name by which each bus is subscribed.
+    pub subscriptions: HashMap<SourceName, Arc<str>>,
+    /// What is known to be missing of a bus's stream.
+    pub gaps: HashMap<SourceName, Arc<str>>,
     /// What the guard let pass within the last hour, per source: removals by conclusion, and take-overs.
     pub removed_lately: HashMap<SourceName, usize>,
 }
@@ -132,6 +136,20 @@ pub enum Event {
     Subscribed {
         /// The subscription.
         subscribed: Subscribed,
+        /// To whom.
+        reply: u64,
+    },
+    /// A bus is about to subscribe; `reply` names who waits for the answer.
+    Subscribes {
+        /// Who, and by which name.
+        subscribes: Subscribes,
+        /// To whom.
+        reply: u64,
+    },
+    /// Something of a bus's stream is gone; `reply` names who waits for the answer.
+    Missing {
+        /// What.
+        missing: Missing,
         /// To whom.
         reply: u64,
     },
@@ -251,6 +269,12 @@ pub struct Acceptance {
     pub caught_up: HashSet<SourceName>,
     /// And have taken over so many objects, which the guard let pass then.
     pub taken_over: Vec<(SourceName, SystemTime, usize)>,
+    /// The names by which buses are subscribed from now on.
+    pub subscriptions: Vec<(SourceName, Arc<str>)>,
+    /// What is missing of a bus's stream; nothing: a person has accepted it.
+    pub gaps: Vec<(SourceName, Option<Arc<str>>)>,
+    /// Whose warnings a person has accepted.
+    pub accepted: Vec<SourceName>,
 }
 
 /// Dead letters end.

@@ -32,8 +32,9 @@ use super::{
     sending::{self, Prepared},
     store::Counts,
     upgrade::Workers,
+    warnings::Warnings,
 };
-use crate::messages::{DeclareError, Position, SourceName};
+use crate::messages::{DeclareError, Declared, Position, SourceName};
 
 /// How long a start waits for each directory to speak once.
 const FIRST_WORD: Duration = Duration::from_secs(10);
@@ -178,6 +179,8 @@ pub struct Keeper {
     pub(super) disk: Option<String>,
     /// How many dead letters are on disk.
     pub(super) letters: Arc<Counts>,
+    /// What buses have told of themselves that a person may have to accept.
+    pub(super) warnings: Warnings,
     /// What persons asked for.
     pub(super) desk: operator::Desk,
 }
@@ -237,6 +240,7 @@ impl Keeper {
             accepting: Accepting::Nothing,
             disk: None,
             letters: loaded.letters,
+            warnings: Warnings::new(loaded.subscriptions, loaded.gaps),
             desk: operator::Desk::default(),
             settings,
         };
@@ -318,6 +322,14 @@ impl Keeper {
                     Err(DeclareError::Starting)
                 };
                 effects.push(Effect::GoOn(reply, position));
+            }
+            Event::Subscribes { subscribes, reply } => {
+                let answer = self.on_subscribes(&subscribes);
+                effects.push(Effect::Reply(reply, answer));
+            }
+            Event::Missing { missing, reply } => {
+                self.on_missing(missing);
+                effects.push(Effect::Reply(reply, Ok(Declared { changes: 0 })));
             }
             Event::NotListed(source) => {
                 self.unspoken.remove(&source);

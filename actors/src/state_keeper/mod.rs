@@ -65,6 +65,7 @@ pub mod store;
 mod takeover;
 mod upgrade;
 pub mod verdict;
+mod warnings;
 
 pub use actor::StateKeeper;
 pub use config::Config;

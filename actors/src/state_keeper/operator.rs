@@ -110,6 +110,12 @@ impl Keeper {
             let Some((order, reply)) = self.desk.orders.pop_front() else {
                 return;
             };
+            if let What::Accept(source) = &order.what {
+                if let Err(error) = self.accept_warnings(source, reply) {
+                    effects.push(Effect::Answer(reply, Answer::Order(Err(error))));
+                }
+                continue;
+            }
             let taken = match &order.what {
                 What::Retry { .. } | What::DiscardLetters(_) => {
                     self.take_letters(now, &order, reply, effects)
@@ -139,7 +145,7 @@ impl Keeper {
             What::RemoveOrphans(source) => OrderError::NoOrphans(source.clone()),
             What::Release(id) | What::Discard(id) => OrderError::NoSuchHold(id.clone()),
             What::Retry { letter, .. } => OrderError::NoSuchLetter(letter.seq),
-            What::DiscardLetters(_) => OrderError::Starting,
+            What::DiscardLetters(_) | What::Accept(_) => OrderError::Starting,
         })
     }
 
@@ -149,7 +155,7 @@ impl Keeper {
             What::Release(id) => (Word::Release(id.clone()), self.held_by(id)),
             What::Discard(id) => (Word::Discard(id.clone()), self.held_by(id)),
             What::RemoveOrphans(source) => (Word::Remove, self.orphans_of(source)),
-            What::Retry { .. } | What::DiscardLetters(_) => return Vec::new(),
+            What::Retry { .. } | What::DiscardLetters(_) | What::Accept(_) => return Vec::new(),
         };
         // What comes in the place of something, then what goes, users before what they use.
         objects.sort_by(|(a, ..), (b, ..)| b.kind().cmp(&a.kind()).then_with(|| a.cmp(b)));
@@ -183,6 +189,13 @@ impl Keeper {
 
     /// Answers those whose verdicts are all final, or who have waited long enough.
     pub(super) fn give_receipts(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        for reply in self.warnings.done() {
+            let ordered = Ordered {
+                objects: 1,
+                ..Ordered::default()
+            };
+            effects.push(Effect::Answer(reply, Answer::Order(Ok(ordered))));
+        }
         if self.desk.receipts.is_empty() {
             return;
         }

@@ -100,6 +100,8 @@ pub struct SourceReport {
     pub parked: usize,
     /// Refused messages that wait for a person.
     pub letters: Count,
+    /// What is known to be missing of a bus's stream.
+    pub gap: Option<Arc<str>>,
 }
 
 /// How Sōzu differs from what is wanted.

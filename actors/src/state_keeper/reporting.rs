@@ -171,6 +171,7 @@ impl Keeper {
         }
         for (source, report) in &mut sources {
             report.letters = self.letters.of(source);
+            report.gap = self.warnings.gap(source).cloned();
             report.holds = declared
                 .holds(source)
                 .map(|(id, objects)| Hold {

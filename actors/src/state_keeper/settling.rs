@@ -167,6 +167,7 @@ impl Keeper {
             Ok(()) => {
                 self.disk = None;
                 self.desk.hear(&acceptance);
+                self.warnings.hear(&acceptance);
             }
             Err(error) => {
                 self.disk = Some(error);

@@ -53,6 +53,8 @@ impl Disk {
             complete_life: self.complete_life.clone(),
             pause: self.pause,
             letters: Arc::default(),
+            subscriptions: HashMap::new(),
+            gaps: HashMap::new(),
             removed_lately: self.removed_lately(now - Duration::from_hours(1)),
         }
     }

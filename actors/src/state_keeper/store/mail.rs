@@ -91,6 +91,17 @@ fn base64<S: serde::Serializer>(bytes: &Option<Vec<u8>>, serializer: S) -> Resul
     }
 }
 
+/// The name by which the source was last subscribed, by the database in `directory`. Blocks.
+///
+/// # Errors
+/// If there is no database, or it cannot be read.
+pub fn subscription_of(directory: &Path, source: &str) -> Result<Option<String>, StoreError> {
+    let connection = open(directory)?;
+    let sql = "SELECT subscription FROM positions WHERE source = ?1";
+    let found = connection.query_row(sql, [source], |row| row.get(0));
+    Ok(found.optional()?.flatten())
+}
+
 /// Reads letters of the database in `directory`, eldest first. Blocks.
 ///
 /// # Errors

@@ -34,7 +34,7 @@ pub use self::{
     error::StoreError,
     journal::{Filter, Line, kept_instance, read as read_journal},
     letters::{Count, Counts, WhenFull},
-    mail::{Content, LetterFilter, LetterLine, letter_of, read_letters},
+    mail::{Content, LetterFilter, LetterLine, letter_of, read_letters, subscription_of},
     writer::{Done, Writer, Written},
 };
 use super::{
@@ -197,6 +197,8 @@ impl Store {
             complete_life: self.meta("complete_life")?.map(Arc::from),
             pause: self.meta("pause")?.and_then(|text| rows::pause(&text)),
             letters: Arc::new(self.letters.counts().clone()),
+            subscriptions: self.words("subscription")?,
+            gaps: self.words("gap")?,
             removed_lately: self.removed_lately(now)?,
         })
     }
@@ -315,6 +317,20 @@ impl Store {
                 params![rows::taken_over(source, *at), objects.to_string()],
             )?;
         }
+        for (source, subscription) in &acceptance.subscriptions {
+            transaction.execute(
+                "INSERT INTO positions (source, subscription) VALUES (?1, ?2)
+                 ON CONFLICT (source) DO UPDATE SET subscription = ?2",
+                [source.as_str(), subscription],
+            )?;
+        }
+        for (source, gap) in &acceptance.gaps {
+            transaction.execute(
+                "INSERT INTO positions (source, gap) VALUES (?1, ?2)
+                 ON CONFLICT (source) DO UPDATE SET gap = ?2",
+                params![source.as_str(), gap.as_deref()],
+            )?;
+        }
         for source in &acceptance.caught_up {
             transaction.execute(
                 "INSERT INTO positions (source, caught_up) VALUES (?1, 1)
@@ -430,6 +446,17 @@ impl Store {
             positions.insert(SourceName::new(&source), position);
         }
         Ok(positions)
+    }
+
+    /// What a column of `positions` says of each source of which it says something.
+    fn words(&self, column: &str) -> Result<HashMap<SourceName, Arc<str>>, StoreError> {
+        let sql = format!("SELECT source, {column} FROM positions WHERE {column} IS NOT NULL");
+        let mut statement = self.connection.prepare(&sql)?;
+        let rows = statement.query_map([], |row| {
+            let (source, word): (String, String) = (row.get(0)?, row.get(1)?);
+            Ok((SourceName::new(&source), word.into()))
+        })?;
+        Ok(rows.collect::<Result<_, _>>()?)
     }
 
     fn caught_up(&self) -> Result<HashSet<SourceName>, StoreError> {
