@@ -55,7 +55,7 @@ suite_needs() {
   # shellcheck disable=SC2086
   grep -rqw 'peer("prometheus")' $files && say prometheus
   # shellcheck disable=SC2086
-  grep -rqw 'openmetrics-reader' $files && say openmetrics-reader
+  grep -rqw 'openmetrics_reader' $files && say openmetrics-reader
   # shellcheck disable=SC2086
   grep -rqw 'mod pulsar' $files && say pulsar
   # shellcheck disable=SC2086

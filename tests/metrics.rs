@@ -8,8 +8,6 @@ use std::{
     collections::BTreeMap,
     io::{Read, Write},
     net::{Ipv4Addr, TcpStream},
-    path::Path,
-    process::{Command, Stdio},
     thread,
     time::Duration,
 };
@@ -17,7 +15,11 @@ use std::{
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use sozu_command_lib::proto::command::{Request, UpgradeMain, request::RequestType};
-use support::{daemon, requests, sozu_up};
+use support::{
+    daemon,
+    readers::{openmetrics_reader, promtool},
+    requests, sozu_up,
+};
 use testkit::{Backend, Daemon, Load, SOON, Sozu, Tap, get, tap::Fate, wait_until};
 
 const EXPORTER: &str = "[metrics]\nshare_for = \"1ms\"";
@@ -34,58 +36,16 @@ fn exporter(sozu: &Sozu) -> Daemon {
     daemon
 }
 
-fn peer(name: &str) -> Option<String> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join(".peers/bin")
-        .join(name);
-    if path.exists() {
-        return path.to_str().map(ToOwned::to_owned);
-    }
-    eprintln!("skipped: there is no .peers/bin/{name} (make peers)");
-    None
-}
-
-/// What a program says about a text that it gets.
-fn said(program: &str, arguments: &[&str], text: &str) -> String {
-    let mut child = Command::new(program)
-        .args(arguments)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut input = child.stdin.take().unwrap();
-    let text = text.to_owned();
-    let writing = thread::spawn(move || input.write_all(text.as_bytes()));
-    let output = child.wait_with_output().unwrap();
-    // One that has seen enough does not read on.
-    let _ = writing.join().unwrap();
-    let words = [output.stdout, output.stderr].concat();
-    String::from_utf8_lossy(&words).into_owned()
-}
-
-const READER: &str = "import sys
-from prometheus_client.openmetrics.parser import text_string_to_metric_families as read
-print(sum(len(family.samples) for family in read(sys.stdin.buffer.read().decode())))";
-
 /// Both formats, judged by promtool and by Python's reader of OpenMetrics.
 #[track_caller]
 fn valid(daemon: &Daemon, state: &str) -> String {
     let text = daemon.metrics().unwrap();
-    if let Some(promtool) = peer("promtool") {
-        let words = said(&promtool, &["check", "metrics"], &text);
-        assert_eq!(words, "", "{state}:\n{text}");
-    }
+    promtool(&text, state);
     let answer = testkit::client::get_with(daemon.http_port(), "here", "/metrics", OPEN).unwrap();
     let kind = answer.header("content-type").unwrap();
     assert!(kind.starts_with("application/openmetrics-text"), "{kind}");
     assert!(answer.body.ends_with("\n# EOF\n"), "{state}");
-    if let Some(reader) = peer("openmetrics-reader") {
-        let words = said(&reader, &["-c", READER], &answer.body);
-        let samples: usize = words
-            .trim()
-            .parse()
-            .unwrap_or_else(|_| panic!("{state}: {words}\n{}", answer.body));
+    if let Some(samples) = openmetrics_reader(&answer.body, state) {
         assert!(samples > 50, "{state}: {samples} samples");
     }
     text

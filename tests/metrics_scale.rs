@@ -5,16 +5,20 @@
 mod support;
 
 use std::{
-    io::Write,
-    path::Path,
-    process::{Command, Stdio},
+    io::{Read, Write},
+    net::{Ipv4Addr, TcpStream},
     thread,
+    time::Duration,
 };
 
 use sozu_command_lib::proto::command::{
     Request, ResponseStatus, WorkerRequest, request::RequestType,
 };
-use support::{daemon, requests, rounds};
+use support::{
+    daemon,
+    readers::{openmetrics_reader, promtool},
+    requests, rounds,
+};
 use testkit::{Backend, Daemon, SOON, Sozu, client::get_with, get, wait_until};
 
 const PATIENT: &str = "X-Prometheus-Scrape-Timeout-Seconds: 60\r\n";
@@ -42,38 +46,19 @@ fn loaded(clusters: usize, name: impl Fn(usize) -> String, backend: &Backend) ->
     sozu
 }
 
+/// A machine with other work may keep the client waiting for longer than it likes.
+fn answer(daemon: &Daemon, headers: &str) -> String {
+    let ask = || get_with(daemon.http_port(), "here", "/metrics", headers);
+    wait_until("an answer", 6 * SOON, ask).body
+}
+
 fn scrape(daemon: &Daemon) -> String {
-    // The client waits 10 s for each byte, not for the whole.
-    get_with(daemon.http_port(), "here", "/metrics", PATIENT)
-        .unwrap()
-        .body
+    answer(daemon, PATIENT)
 }
 
 fn value(text: &str, name: &str) -> Option<f64> {
     let line = text.lines().find_map(|line| line.strip_prefix(name))?;
     line.trim().parse().ok()
-}
-
-/// What promtool says of a text, if there is one.
-fn promtool(text: &str) -> String {
-    let program = Path::new(env!("CARGO_MANIFEST_DIR")).join(".peers/bin/promtool");
-    if !program.exists() {
-        eprintln!("skipped: there is no .peers/bin/promtool (make peers)");
-        return String::new();
-    }
-    let mut child = Command::new(program)
-        .args(["check", "metrics"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut input = child.stdin.take().unwrap();
-    let text = text.to_owned();
-    let writing = thread::spawn(move || input.write_all(text.as_bytes()));
-    let output = child.wait_with_output().unwrap();
-    let _ = writing.join().unwrap();
-    String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
 }
 
 /// An exporter alone: the names come from Sōzu, in one answer that fits.
@@ -95,7 +80,32 @@ fn forty_thousand_clusters_are_all_there() {
         value(&text, "sozu_cluster_requests_total{cluster=\"c7\"}"),
         Some(1.0)
     );
-    assert_eq!(promtool(&text), "");
+    promtool(&text, "40,000 clusters");
+    let open = format!("{PATIENT}Accept: application/openmetrics-text;version=1.0.0\r\n");
+    let text = answer(&daemon, &open);
+    if let Some(samples) = openmetrics_reader(&text, "40,000 clusters") {
+        assert!(samples > clusters, "{samples} samples");
+    }
+    a_byte_a_second_keeps_nobody_waiting(&daemon);
+}
+
+/// The text is longer than what the kernel takes for one who does not read.
+fn a_byte_a_second_keeps_nobody_waiting(daemon: &Daemon) {
+    let mut slow = TcpStream::connect((Ipv4Addr::LOCALHOST, daemon.http_port())).unwrap();
+    let request = format!("GET /metrics HTTP/1.1\r\nHost: here\r\n{PATIENT}\r\n");
+    slow.write_all(request.as_bytes()).unwrap();
+    slow.set_read_timeout(Some(6 * SOON)).unwrap();
+    let before = daemon.component("http_server").unwrap()["restarts"].clone();
+    for expected in b"HTTP" {
+        let mut byte = [0];
+        slow.read_exact(&mut byte).unwrap();
+        assert_eq!(byte, [*expected]);
+        let text = scrape(daemon);
+        assert_eq!(value(&text, "sozu_manager_scrape_complete "), Some(1.0));
+        // It is its own pace that is shown here, nothing is waited for.
+        thread::sleep(Duration::from_secs(1));
+    }
+    assert_eq!(daemon.component("http_server").unwrap()["restarts"], before);
 }
 
 /// A daemon with a keeper knows the names, however many they are.

@@ -16,7 +16,7 @@ use std::{
 };
 
 use serde_json::Value;
-use support::{daemon, served, write_route};
+use support::{daemon, readers::peer, served, write_route};
 use testkit::{Backend, Load, Port, SOON, Sozu, get, process::Process, wait_until};
 
 /// Long enough for the slowest of rates on a busy machine.
@@ -24,15 +24,6 @@ const TRAFFIC: Duration = Duration::from_secs(90);
 
 fn root(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
-}
-
-fn peer(name: &str) -> Option<PathBuf> {
-    let path = root(".peers/bin").join(name);
-    if path.exists() {
-        return Some(path);
-    }
-    eprintln!("skipped: there is no .peers/bin/{name} (make peers)");
-    None
 }
 
 fn promtool(arguments: &[&str]) {

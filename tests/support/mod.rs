@@ -16,6 +16,7 @@
 mod audit;
 mod journal;
 pub mod open_files;
+pub mod readers;
 pub mod systemd;
 
 use std::{collections::BTreeMap, fs, net::SocketAddr, time::Duration};
