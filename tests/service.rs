@@ -122,7 +122,7 @@ fn without_a_source_it_is_an_exporter_and_no_more() {
     assert_eq!(daemon.terminate().unwrap().code(), Some(0));
 }
 
-/// This version cannot reload: it says so, and nothing stops.
+/// A reload of a file that did not change: told, and nothing stops.
 #[test]
 fn a_hangup_ends_nothing() {
     let (sozu, mut daemon) = sozu_and_daemon();

@@ -115,6 +115,11 @@ pub fn is_vouched(words: &str) -> bool {
     !answers.is_empty() && answers.iter().all(|answer| *answer == "OK")
 }
 
+/// Whether a worker has named itself in the answer to a request that was sent alone.
+pub fn is_from_workers(words: &str) -> bool {
+    !worker_answers(words).is_empty()
+}
+
 /// The workers' words in `1: found no listener, 0: OK`, in which a worker names itself.
 fn worker_answers(words: &str) -> Vec<&str> {
     let mut answers: Vec<&str> = Vec::new();

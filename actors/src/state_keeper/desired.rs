@@ -74,13 +74,13 @@ impl Desired {
         let from = self.stands(key, belief);
         let before = self.declared.set(key, source, declaration);
         let to = self.stands(key, belief);
-        match self.turn(key, from.as_deref(), to.as_deref(), belief) {
-            Ok(()) => Ok(before),
-            Err(reason) => {
-                self.declared.set(key, source, before);
-                Err(reason)
-            }
+        let (from, to) = (from.as_deref(), to.as_deref());
+        if let Err(reason) = self.check(key, from, to, belief) {
+            self.declared.set(key, source, before);
+            return Err(reason);
         }
+        self.turn(key, from, to);
+        Ok(before)
     }
 
     /// From now on exactly these sources are in no configuration. Returns the keys under which
@@ -99,9 +99,11 @@ impl Desired {
         let mut turned = Vec::new();
         for ((key, wanted), from) in touched.into_iter().zip(wanted).zip(stood) {
             let to = self.stands(&key, belief);
-            if let Err(error) = self.turn(&key, from.as_deref(), to.as_deref(), belief) {
-                tracing::error!(kind = %key.kind(), %key, error, "What is wanted instead of an orphan is not taken.");
+            let (from, to) = (from.as_deref(), to.as_deref());
+            if let Err(error) = self.check(&key, from, to, belief) {
+                tracing::error!(kind = %key.kind(), %key, error, "Sōzu will not take what is wanted instead of an orphan.");
             }
+            self.turn(&key, from, to);
             if self.declared.wanted(&key) != wanted {
                 turned.push(key);
             }
@@ -109,26 +111,25 @@ impl Desired {
         turned
     }
 
-    /// Ends what `source` says of `key`. What then stands may be foreign, and Sōzu holds it whatever
-    /// our own checks say of it together with our wishes.
-    pub fn end(&mut self, key: &Key, source: &SourceName, belief: &Belief) {
+    /// Lets `source` say of `key` what it said before, or nothing any more. What then stands may be
+    /// foreign, and Sōzu holds it whatever our own checks say of it together with our wishes.
+    pub fn put_back(
+        &mut self,
+        key: &Key,
+        source: &SourceName,
+        before: Option<Declaration>,
+        belief: &Belief,
+    ) {
         let from = self.stands(key, belief);
-        self.declared.set(key, source, None);
+        self.declared.set(key, source, before);
         let to = self.stands(key, belief);
-        let _ = self.turn(key, from.as_deref(), to.as_deref(), belief);
+        self.turn(key, from.as_deref(), to.as_deref());
     }
 
     /// What Sōzu holds under `key` changed from `from` to `to`: if it is foreign, it stands.
-    pub fn observe(
-        &mut self,
-        key: &Key,
-        from: Option<&Object>,
-        to: Option<&Object>,
-        belief: &Belief,
-    ) {
+    pub fn observe(&mut self, key: &Key, from: Option<&Object>, to: Option<&Object>) {
         if self.declared.wanted(key) == Wanted::NoOpinion {
-            // As in `end`.
-            let _ = self.turn(key, from, to, belief);
+            self.turn(key, from, to);
         }
     }
 
@@ -170,19 +171,25 @@ impl Desired {
         self.clusters.contains(cluster)
     }
 
-    fn turn(
-        &mut self,
+    /// Sōzu's own checks of what stands from now on.
+    fn check(
+        &self,
         key: &Key,
         from: Option<&Object>,
         to: Option<&Object>,
         belief: &Belief,
     ) -> Result<(), String> {
+        match (from, to) {
+            (_, None) => Ok(()),
+            (Some(from), Some(to)) if from.same(to) => Ok(()),
+            (from, Some(to)) => checks::check(from, to, &self.context(key, to, belief)),
+        }
+    }
+
+    fn turn(&mut self, key: &Key, from: Option<&Object>, to: Option<&Object>) {
         let is_same = |from: &Object| to.is_some_and(|to| from.same(to));
         if from.is_some_and(is_same) {
-            return Ok(());
-        }
-        if let Some(to) = to {
-            checks::check(from, to, &self.context(key, to, belief))?;
+            return;
         }
         if let Some(from) = from {
             self.count(key, from, false);
@@ -190,7 +197,6 @@ impl Desired {
         if let Some(to) = to {
             self.count(key, to, true);
         }
-        Ok(())
     }
 
     /// What stands and may matter to Sōzu's checks of `object`.
@@ -353,7 +359,7 @@ mod tests {
         let foreign = Arc::new(cluster("theirs"));
         let key = foreign.key().unwrap();
         belief.replace([(key.clone(), foreign.clone())].into());
-        desired.observe(&key, None, Some(&foreign), &belief);
+        desired.observe(&key, None, Some(&foreign));
         let (key, declaration) = present(backend("theirs", "t-1", 1));
         desired
             .declare(&key, &source, declaration, &belief)

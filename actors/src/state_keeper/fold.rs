@@ -65,11 +65,7 @@ pub(super) fn take_away(
 }
 
 pub(super) fn undo(turned: &Turned, desired: &mut Desired, belief: &Belief) {
-    if let Err(error) = desired.declare(&turned.key, &turned.source, turned.before.clone(), belief)
-    {
-        // Sōzu's checks took it before and the undo runs backwards: it cannot be refused now.
-        tracing::error!(kind = %turned.key.kind(), key = %turned.key, error, "A declaration could not be put back.");
-    }
+    desired.put_back(&turned.key, &turned.source, turned.before.clone(), belief);
 }
 
 pub(super) fn fold(entry: Arc<Entry>, desired: &mut Desired, belief: &Belief) -> Folded {

@@ -420,8 +420,7 @@ impl Keeper {
                 self.belief.forget_all();
                 // The first life that is seen may be the one that the tail was sent to.
                 if self.life.is_some() {
-                    self.doubts = Doubts::default();
-                    self.doubt_what_is_kept();
+                    self.forget_doubts();
                 }
                 self.workers_known = Workers::default();
                 self.complete = false;
@@ -435,13 +434,24 @@ impl Keeper {
         self.sozu = sozu;
     }
 
+    /// Of the life before. What its main process kept although no worker took it may come back with its saved state.
+    fn forget_doubts(&mut self) {
+        let mut unproven = std::mem::take(&mut self.doubts.unproven);
+        unproven.retain(|key| !key.kind().is_frontend());
+        self.doubts = Doubts {
+            unproven,
+            ..Doubts::default()
+        };
+        self.doubt_what_is_kept();
+    }
+
     /// What strangers had in the life before stands no longer, and nothing may be built on it.
     fn forget_foreign(&mut self) {
         let mut foreign: Vec<Key> = self.foreign.drain().collect();
         foreign.sort_by(|a, b| b.kind().cmp(&a.kind()).then_with(|| a.cmp(b)));
         for key in foreign {
             if let Some(object) = self.belief.held(&key).object() {
-                self.desired.observe(&key, Some(object), None, &self.belief);
+                self.desired.observe(&key, Some(object), None);
             }
         }
     }

@@ -13,6 +13,7 @@ use super::{
     appending::Sender,
     declared::{Stance, Wanted},
     events::{Effect, Now},
+    held::Held,
     keeper::Keeper,
     key::{Key, Kind, Object},
     log::{Admission, Entry},
@@ -386,6 +387,19 @@ impl Keeper {
         if self.buses.values().all(|bus| bus.catching_up.is_none()) {
             return false;
         }
+        self.is_replayed(key) || self.lacks_its_cluster(key)
+    }
+
+    /// Whether it is a backend of whoever's that Sōzu cannot take, since its cluster is history and not there.
+    fn lacks_its_cluster(&self, key: &Key) -> bool {
+        let Key::Backend(backend) = key else {
+            return false;
+        };
+        let cluster = Key::Cluster(backend.cluster.clone());
+        self.belief.held(&cluster) == Held::Nothing && self.is_replayed(&cluster)
+    }
+
+    fn is_replayed(&self, key: &Key) -> bool {
         let declared = self.desired.declared();
         let mut of_buses = self.buses.iter().filter_map(|(source, bus)| {
             let catching_up = bus.catching_up.as_ref()?;

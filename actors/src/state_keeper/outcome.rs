@@ -224,10 +224,14 @@ impl Keeper {
                 self.belief.learn(&step.key, None);
             }
             self.tries = 0;
-            self.doubts.unproven.remove(&step.key);
             self.doubts.suspects.remove(&step.key);
-            let stays = !step.key.kind().is_frontend();
-            self.refuse(&step.key, step.to.as_deref(), words, stays);
+            if step.key.kind().is_frontend() {
+                self.doubts.unproven.remove(&step.key);
+            } else {
+                // The main process keeps it: is the same wanted again before it is gone, the workers have to answer for it.
+                self.doubts.unproven.insert(step.key.clone());
+            }
+            self.refuse(&step.key, step.to.as_deref(), words);
         }
         for step in replaced {
             // The main process has let the old one go, and no worker has: it comes back, or goes by itself.
@@ -249,10 +253,12 @@ impl Keeper {
         );
         self.fence_ends = self.fence_ends.max(now.at + self.longest(requests));
         let alone = steps.len() == 1 || requests == 1;
+        // While one worker is silent, what another one has to say about it is no silence of Sōzu's.
+        let is_unanswered = alone && !answer::is_from_workers(words);
         for step in &steps {
             self.doubt_workers(step, words);
             self.doubts.ever.insert(step.key.clone());
-            if let Some(object) = step.to.as_ref().filter(|_| alone) {
+            if let Some(object) = step.to.as_ref().filter(|_| is_unanswered) {
                 let first = (object.clone(), 0);
                 let unanswered = self.doubts.unanswered.entry(step.key.clone());
                 let unanswered = unanswered.or_insert(first.clone());
@@ -289,7 +295,6 @@ impl Keeper {
                     &key,
                     Some(&object),
                     "no answer: Sōzu was asked three times and did not say what became of it",
-                    false,
                 );
                 // What is accepted is tried again all the same.
                 self.doubts.spurned.remove(&key);
@@ -302,14 +307,14 @@ impl Keeper {
         self.tries = 0;
         for step in steps {
             self.doubts.suspects.remove(&step.key);
-            self.refuse(&step.key, step.to.as_deref(), reason, false);
+            self.refuse(&step.key, step.to.as_deref(), reason);
         }
     }
 
     /// Sōzu refuses this object under `key`, or that nothing be there: the change that wanted it
     /// leaves the tail, which is folded again. Where no change of the tail wanted it, it waits until
-    /// something changes. `stays`: Sōzu's main process keeps it all the same.
-    fn refuse(&mut self, key: &Key, object: Option<&Object>, reason: &str, stays: bool) {
+    /// something changes.
+    fn refuse(&mut self, key: &Key, object: Option<&Object>, reason: &str) {
         let Some(seq) = self.tail.last_to_want(key, object) else {
             let is_wanted = match (self.desired.declared().wanted(key), object) {
                 (Wanted::Object(wanted, _), Some(object)) => wanted.same(object),
@@ -335,10 +340,6 @@ impl Keeper {
         }
         let refused = HashMap::from([(seq, reason.to_owned())]);
         let keys = self.tail.refuse(&refused, &mut self.desired, &self.belief);
-        if stays {
-            // The same may be wanted again before it is gone: the workers have to answer for it.
-            self.doubts.unproven.insert(key.clone());
-        }
         self.mark(keys);
     }
 

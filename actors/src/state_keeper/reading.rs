@@ -190,12 +190,8 @@ impl Keeper {
                 _ => false,
             };
             if !is_same {
-                self.desired.observe(
-                    &key,
-                    from.map(Arc::as_ref),
-                    to.map(Arc::as_ref),
-                    &self.belief,
-                );
+                self.desired
+                    .observe(&key, from.map(Arc::as_ref), to.map(Arc::as_ref));
             }
         }
     }

@@ -38,9 +38,10 @@ impl Keeper {
         }
     }
 
-    /// Whether a worker has to answer for it still.
+    /// Whether a worker has to answer for it still. (What cannot be sent is awaited, or nobody asks.)
     fn is_unproven(&self, key: &Key) -> bool {
         self.doubts.unproven.contains(key)
+            && !self.unservable.contains_key(key)
             && matches!(self.desired.declared().wanted(key), Wanted::Object(..))
     }
 

@@ -154,6 +154,7 @@ impl World {
             }
             Effect::Accept(acceptance) => {
                 self.disk.accept(&acceptance);
+                self.look();
                 self.look_at_the_order();
                 Event::Accepted(Ok(()))
             }
@@ -219,8 +220,8 @@ impl World {
         let fault = fault.or_else(|| self.faults.remove(&self.batches));
         self.batches += 1;
         self.troubles += usize::from(fault.is_some());
-        if fault.is_some() && self.unseen_for.is_some() {
-            self.sends_unseen(requests);
+        if self.unseen_for.is_some() {
+            self.sends_unseen(requests, fault.is_some());
         }
         let prepared = self.prepared.take();
         let is_prepared = prepared.is_some_and(|it| Arc::ptr_eq(&it, requests));

@@ -259,10 +259,12 @@ impl World {
             Op::SozuOlder => {
                 let older = std::mem::replace(&mut self.older, self.sozu.saved());
                 self.sozu_restarts(older);
+                self.strangers_start_it();
             }
             Op::SozuOlderUnseen(effects) => {
                 let older = std::mem::replace(&mut self.older, self.sozu.saved());
                 self.sozu.restarts(older);
+                self.strangers_start_it();
                 self.unseen_for = Some(effects);
             }
             Op::Dies => self.dies(),

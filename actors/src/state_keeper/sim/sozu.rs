@@ -153,6 +153,14 @@ pub(super) fn records(state: &ConfigState) -> Vec<Request> {
     saved.map(|record| record.content).collect()
 }
 
+/// What is in a state.
+pub(super) fn held_in(state: &ConfigState) -> BTreeMap<super::Key, String> {
+    let held = sort_records(records(state), Duration::ZERO).held;
+    held.into_iter()
+        .map(|(key, object)| (key, super::text(&object)))
+        .collect()
+}
+
 fn refused(words: String) -> Outcome {
     Outcome::Failed(ExchangeError::Refused(Box::new(Refusal {
         message: words,
@@ -235,12 +243,7 @@ impl Proxy {
         let workers = self.workers.iter().map(|worker| &worker.state);
         std::iter::once(&self.main)
             .chain(workers)
-            .map(|state| {
-                let held = sort_records(records(state), Duration::ZERO).held;
-                held.into_iter()
-                    .map(|(key, object)| (key, super::text(&object)))
-                    .collect()
-            })
+            .map(held_in)
             .collect()
     }
 

@@ -9,7 +9,7 @@ use super::super::{
 };
 use super::{
     World,
-    sozu::{NO_ROUTE, mark},
+    sozu::{NO_ROUTE, held_in, mark},
     text, *,
 };
 use crate::state_keeper::{
@@ -42,12 +42,12 @@ pub(super) struct Onlooker {
     never_folded: BTreeSet<u64>,
     settled: HashMap<SourceName, Option<Position>>,
     acknowledged: HashMap<SourceName, Option<Position>>,
-    /// Frontends that the main process kept though no worker took them, while the daemon died: nothing
-    /// tells them from others. (Sōzu cancels the task of a file that it cannot read to its end.)
+    /// What the main process kept, or has in its saved state, though no worker took it, while the daemon died: nothing
+    /// tells it from other objects. (Of frontends: Sōzu cancels the task of a file that it cannot read to its end.)
     unprovable: BTreeSet<Key>,
-    /// Was sent to a life of Sōzu that nobody had seen yet, and went wrong there: the keeper forgets its doubts
-    /// about that life when it sees it.
-    sent_unseen: BTreeSet<Key>,
+    /// Went wrong in a life of Sōzu that nobody had seen yet, or was removed again before the daemon died: the
+    /// keeper forgets its doubts about that.
+    undoubted: BTreeSet<Key>,
     /// What was wrong.
     pub(super) wrong: Vec<String>,
 }
@@ -89,18 +89,32 @@ impl World {
         }
     }
 
-    /// A batch goes to a life of Sōzu that nobody has seen yet, and something goes wrong with it.
-    pub(super) fn sends_unseen(&mut self, requests: &[Request]) {
+    /// Sōzu has started from an older state. Where a stranger has put something, our word that nothing
+    /// may stand there has ended with it: what is in that state is theirs.
+    pub(super) fn strangers_start_it(&mut self) {
+        let strangers = &mut self.onlooker.strangers;
+        let keys: BTreeSet<Key> = strangers.iter().map(|(key, _)| key.clone()).collect();
+        let held = self.sozu.holds().swap_remove(0).into_iter();
+        strangers.extend(held.filter(|(key, _)| keys.contains(key)));
+    }
+
+    /// A batch goes to a life of Sōzu that nobody has seen yet: what stands there under these keys, nobody has read.
+    pub(super) fn sends_unseen(&mut self, requests: &[Request], goes_wrong: bool) {
         let added = requests.iter().filter_map(|it| it.request_type.as_ref());
-        let added = added.filter_map(Object::added_by);
+        let added = added.filter_map(Object::brought_by);
         let keys = added.filter_map(|object| object.key().ok());
-        self.onlooker.sent_unseen.extend(keys);
+        if goes_wrong {
+            self.onlooker.undoubted.extend(keys.clone());
+        }
+        let kept = keys.filter(|key| !key.kind().is_frontend());
+        self.onlooker.unprovable.extend(kept);
     }
 
     /// Something may have happened.
     pub(super) fn look(&mut self) {
         let seen = &mut self.onlooker;
         seen.moment += 1;
+        let mut last = 0;
         for folded in self.keeper.tail.iter() {
             let seq = folded.entry.seq;
             if folded.is_parked() {
@@ -109,6 +123,11 @@ impl World {
             } else {
                 seen.folded.insert(seq);
             }
+            if seq < last {
+                // Its cluster has come meanwhile.
+                seen.parked.insert(seq);
+            }
+            last = last.max(seq);
         }
         for (entry, _) in &self.disk.journal[seen.taken.len()..] {
             seen.taken.insert(entry.seq, seen.moment);
@@ -171,10 +190,20 @@ impl World {
     }
 
     /// The daemon has died: what it said of positions is said again from its start, and what it knew
-    /// of a file that Sōzu could not read to its end is gone with it.
+    /// of a file that Sōzu could not read to its end, or of a route that it has removed since, is gone with it.
     pub(super) fn forget_what_died(&mut self) {
         let left = self.sozu.left_behind.iter().cloned();
         self.onlooker.unprovable.extend(left);
+        let workers = self.sozu.holds().split_off(1);
+        let is_with_workers =
+            |(key, value): &(Key, String)| workers.iter().any(|held| held.get(key) == Some(value));
+        let saved = [&self.sozu.main, &self.older].into_iter().flat_map(held_in);
+        let refused = saved.filter(|held| !held.0.kind().is_frontend() && !is_with_workers(held));
+        self.onlooker.unprovable.extend(refused.map(|(key, _)| key));
+        let declared = self.keeper.desired.declared();
+        let ever = self.keeper.doubts.ever.iter();
+        let removed = ever.filter(|key| declared.wanted(key) == Wanted::Nothing);
+        self.onlooker.undoubted.extend(removed.cloned());
         self.onlooker.settled.clear();
     }
 
@@ -243,8 +272,15 @@ impl World {
             let says = self.keeper.desired.declared().all(key);
             says.iter().any(|(_, says)| says.standing().is_some())
         };
+        // Somebody else has put it there since Sōzu was last read.
+        let is_unread = value == NOTHING && {
+            let is_theirs = |held: &String| seen.strangers.contains(&(key.clone(), held.clone()));
+            seen.stands
+                .get(key)
+                .is_some_and(|values| values.iter().all(is_theirs))
+        };
         let last = seen.stood.get(&(key.clone(), value.to_owned()));
-        stands || is_kept || has_others || last >= seen.taken.get(&seq)
+        stands || is_unread || is_kept || has_others || last >= seen.taken.get(&seq)
     }
 
     /// Verdicts about one key come in the order of the log.
@@ -303,7 +339,7 @@ impl World {
                     let is_phantom = reason.contains(NO_ROUTE)
                         && asks(entry)
                             .iter()
-                            .any(|(key, _)| self.onlooker.sent_unseen.contains(key));
+                            .any(|(key, _)| self.onlooker.undoubted.contains(key));
                     let is_ours = ours.iter().any(|words| reason.contains(words))
                         || is_phantom
                         || (reason.starts_with("no answer") && self.troubles >= UNANSWERED);
@@ -458,12 +494,16 @@ impl World {
             }
             let mut is_exempt = self.had_strangers;
             for key in keys {
-                if *verdict == Verdict::Superseded && matches!(key, Key::Backend(_)) {
-                    uncertain.insert(key.clone());
-                    is_exempt = true;
-                } else {
-                    uncertain.remove(key);
+                match verdict {
+                    Verdict::Superseded if matches!(key, Key::Backend(_)) => {
+                        uncertain.insert(key.clone());
+                    }
+                    Verdict::Applied | Verdict::TakenOver => {
+                        uncertain.remove(key);
+                    }
+                    _ => {}
                 }
+                is_exempt |= uncertain.contains(key);
                 // What waited for its cluster at that time may have lain in Sōzu all the same.
                 is_exempt |= held.contains(key) || self.has_waited(key);
             }
