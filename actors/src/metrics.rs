@@ -180,7 +180,9 @@ pub const DEAD_LETTERS_DROPPED: Metric = Metric::counter(
     "sozu_manager_dead_letters_dropped_total",
     "Refused changes that were dropped since there were too many of them.",
 );
-/// `{outcome}`: `replaced`, `failed`, `unknown`.
+/// How the replacement of a worker may end.
+const UPGRADES: [&str; 3] = ["replaced", "failed", "unknown"];
+/// `{outcome}`: one of [`UPGRADES`].
 pub const WORKER_UPGRADES: Metric = Metric::counter(
     "sozu_manager_worker_upgrades_total",
     "Workers of Sōzu that differed from its main process and were to be replaced.",
@@ -487,6 +489,10 @@ pub(crate) fn begin() {
     }
     for outcome in ReloadOutcome::ALL {
         ::metrics::counter!(CONFIG_RELOADS.name, "outcome" => outcome.name()).increment(0);
+    }
+    ::metrics::counter!(DEAD_LETTERS_DROPPED.name).increment(0);
+    for outcome in UPGRADES {
+        ::metrics::counter!(WORKER_UPGRADES.name, "outcome" => outcome).increment(0);
     }
 }
 
