@@ -30,6 +30,9 @@ pub struct Arguments {
     /// The configuration file [default: $SOZU_MANAGER_CONFIG, else /etc/sozu-manager/config.toml]
     #[arg(short, long, value_name = "FILE", global = true)]
     config: Option<PathBuf>,
+    /// Where the daemon to ask listens [default: the configuration's `[admin] socket`]
+    #[arg(long, value_name = "SOCKET", global = true)]
+    socket: Option<PathBuf>,
     #[command(subcommand)]
     command: Command,
 }
@@ -62,6 +65,11 @@ enum Command {
 /// Does what the arguments say.
 pub fn run(arguments: &Arguments) -> Exit {
     let path = || path(arguments.config.as_deref());
+    if arguments.socket.is_some() && !matches!(arguments.command, Command::Ask(_)) {
+        let hint = "--socket is for commands that ask the running daemon; leave it out";
+        let _ = writeln!(io::stderr(), "{hint}");
+        return Exit::Usage;
+    }
     match &arguments.command {
         Command::DefaultConfig => print(DEFAULT_CONFIG),
         Command::Check {
@@ -91,18 +99,26 @@ pub fn run(arguments: &Arguments) -> Exit {
             Ok(loaded) => unsubscribe::run(unsubscribe, &loaded.config),
             Err(error) => complain(&error),
         },
-        Command::Ask(command) => match load(&path()) {
-            Ok(loaded) => admin::run(command, &loaded.config.admin.socket),
-            // The daemon is to say so itself: in its log, its metrics, to systemd.
-            Err(error) if command.is_reload() => {
-                let socket = config::admin_socket(&path(), &Environment::of_process());
-                match admin::run(command, &socket) {
-                    Exit::NoDaemon => complain(&error),
-                    exit => exit,
-                }
-            }
-            Err(error) => complain(&error),
+        Command::Ask(command) => match &arguments.socket {
+            Some(socket) => admin::run(command, socket),
+            None => ask(command, &path()),
         },
+    }
+}
+
+/// Asks the daemon that the configuration of this file names.
+fn ask(command: &admin::Command, path: &Path) -> Exit {
+    match load(path) {
+        Ok(loaded) => admin::run(command, &loaded.config.admin.socket),
+        // The daemon is to say so itself: in its log, its metrics, to systemd.
+        Err(error) if command.is_reload() => {
+            let socket = config::admin_socket(path, &Environment::of_process());
+            match admin::run(command, &socket) {
+                Exit::NoDaemon => complain(&error),
+                exit => exit,
+            }
+        }
+        Err(error) => complain(&error),
     }
 }
 

@@ -84,6 +84,7 @@ fn start(file: &Path, config: &Config, log: log::Handle) -> Result<Exit, StartEr
         version = env!("CARGO_PKG_VERSION"),
         sources = tree.sources.len(),
         address = %tree.address().unwrap_or(address),
+        admin = %socket.display(),
         "The daemon starts."
     );
     let done = tree.done();

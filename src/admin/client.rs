@@ -19,7 +19,7 @@ const PATIENCE: Duration = Duration::from_mins(1);
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ClientError {
     #[error(
-        "no daemon answers on {}: {error}; start it (`systemctl start sozu-manager`), or name the configuration that it runs with (--config)", socket.display()
+        "no daemon answers on {}: {error}; start it (`systemctl start sozu-manager`), or name the configuration that it runs with (--config); if it runs and [admin] socket was edited since, restart it, or name the socket that it has (--socket; its log has said which)", socket.display()
     )]
     NoDaemon { socket: PathBuf, error: io::Error },
     #[error(
