@@ -9,7 +9,10 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use nix::fcntl::OFlag;
+use nix::{
+    fcntl::OFlag,
+    sys::stat::{FileStat, SFlag},
+};
 
 /// The largest file that is read, in bytes.
 pub(super) const MAX_BYTES: u64 = 64 * 1024 * 1024;
@@ -40,6 +43,18 @@ impl Identity {
             modified: (metadata.mtime(), metadata.mtime_nsec()),
             changed: (metadata.ctime(), metadata.ctime_nsec()),
             regular: metadata.is_file(),
+        }
+    }
+
+    /// The same by the system call itself.
+    pub(super) fn of_stat(stat: &FileStat) -> Self {
+        Self {
+            device: stat.st_dev,
+            inode: stat.st_ino,
+            size: stat.st_size.cast_unsigned(),
+            modified: (stat.st_mtime, stat.st_mtime_nsec),
+            changed: (stat.st_ctime, stat.st_ctime_nsec),
+            regular: stat.st_mode & SFlag::S_IFMT.bits() == SFlag::S_IFREG.bits(),
         }
     }
 

@@ -45,7 +45,7 @@ pub(super) struct Scanner {
     directory: PathBuf,
     listeners: Arc<Listeners>,
     entries: BTreeMap<PathBuf, Entry>,
-    last: Option<(Names, Scan)>,
+    last: Option<(Names, Arc<Scan>)>,
     now: fn() -> SystemTime,
 }
 
@@ -100,12 +100,13 @@ impl Scanner {
         }
     }
 
-    /// Looks at the directory. `retry`: what is wrong is read again, changed or not.
+    /// Looks at the directory: the same scan as the last time where nothing has changed. `retry`: what is
+    /// wrong is read again, changed or not.
     pub(super) fn scan(
         &mut self,
         listeners: &Arc<Listeners>,
         retry: bool,
-    ) -> Result<Scan, ListError> {
+    ) -> Result<Arc<Scan>, ListError> {
         // What a file means depends on the listeners that there are.
         let stale = self.listeners != *listeners;
         if stale {
@@ -120,13 +121,13 @@ impl Scanner {
                 && drafts.is_empty()
                 && *known == names
             {
-                return Ok(scan.clone());
+                return Ok(Arc::clone(scan));
             }
             self.read(drafts);
             self.entries
                 .retain(|path, _| names.paths.binary_search(path).is_ok());
-            let scan = self.settled(names.device);
-            self.last = Some((names, scan.clone()));
+            let scan = Arc::new(self.settled(names.device));
+            self.last = Some((names, Arc::clone(&scan)));
             return Ok(scan);
         }
         Err(ListError::Restless(self.directory.clone()))

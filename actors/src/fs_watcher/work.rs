@@ -90,10 +90,10 @@ pub(super) struct Work<K> {
     began: Instant,
     /// As last known: Sōzu's absence does not take them away.
     listeners: Option<Arc<Listeners>>,
-    scan: Result<Scan, String>,
+    scan: Result<Arc<Scan>, String>,
     unwatched: Option<String>,
-    /// What the keeper has on disk: the directory's device and its files.
-    acknowledged: Option<(u64, Vec<ListedFile>)>,
+    /// What the keeper has on disk.
+    acknowledged: Option<Arc<Scan>>,
     not_taken: Option<String>,
     retry: Option<(Instant, Duration)>,
     rescans: u32,
@@ -134,7 +134,7 @@ impl Scanner {
         }
     }
 
-    fn scan(&mut self, listeners: &Arc<Listeners>, retry: bool) -> Result<Scan, ListError> {
+    fn scan(&mut self, listeners: &Arc<Listeners>, retry: bool) -> Result<Arc<Scan>, ListError> {
         match self {
             Self::Routes(scanner) => scanner.scan(listeners, retry),
             Self::Pki(scanner) => scanner.scan(listeners, retry),
@@ -149,7 +149,7 @@ impl Disk {
         &mut self,
         listeners: &Arc<Listeners>,
         retry: bool,
-    ) -> (Result<Scan, ListError>, Option<String>) {
+    ) -> (Result<Arc<Scan>, ListError>, Option<String>) {
         let mut unwatched = self.watch.arm(&self.scanner.folders()).err();
         let mut scan = self.scanner.scan(listeners, retry);
         for _ in 0..WATCHED_AT_ONCE {
@@ -262,18 +262,10 @@ impl<K: Keeper> Work<K> {
         disk_again
     }
 
-    async fn declare(&mut self, scan: Scan, rescan: bool) {
-        let known = self.acknowledged.as_ref().is_some_and(|(device, files)| {
-            *device == scan.device
-                && files.len() == scan.files.len()
-                && files.iter().zip(&scan.files).all(|(a, b)| same(a, b))
-        });
+    async fn declare(&mut self, scan: Arc<Scan>, rescan: bool) {
+        let acknowledged = self.acknowledged.as_ref();
+        let known = acknowledged.is_some_and(|before| declares_the_same(before, &scan));
         let again = rescan && (self.rescans.is_multiple_of(SENT_AGAIN_EVERY) || self.wanting());
-        let listing = Listing {
-            source: self.config.source.clone(),
-            device: scan.device,
-            files: scan.files.clone(),
-        };
         if let (Some((tell, _)), Some(told)) = (&self.certificates, &scan.pki) {
             tell.send_if_modified(|known| {
                 let differs = known.as_ref() != Some(told);
@@ -283,16 +275,20 @@ impl<K: Keeper> Work<K> {
                 differs
             });
         }
-        self.scan = Ok(scan);
+        self.scan = Ok(Arc::clone(&scan));
         if known && !again {
             self.taken();
             return;
         }
-        let sent = (listing.device, listing.files.clone());
+        let listing = Listing {
+            source: self.config.source.clone(),
+            device: scan.device,
+            files: scan.files.clone(),
+        };
         match self.keeper.declare(listing).await {
             Ok(Ok(declared)) => {
                 debug!(source = %self.config.source, changes = declared.changes, "The keeper took the listing.");
-                self.acknowledged = Some(sent);
+                self.acknowledged = Some(scan);
                 self.changes_untold += declared.changes;
                 self.taken();
             }
@@ -398,7 +394,7 @@ impl<K: Keeper> Work<K> {
             return;
         }
         let known = Known {
-            scan: self.scan.as_ref().ok(),
+            scan: self.scan.as_deref().ok(),
             not_listed: self.scan.as_ref().err().map(String::as_str),
             unwatched: self.unwatched.as_deref(),
             not_taken: self.not_taken.as_deref(),
@@ -453,6 +449,14 @@ async fn settled(watch: &Watch) -> Cause {
             () = sleep_until(settle.due()) => return Cause::Kick,
         }
     }
+}
+
+/// Whether two scans declare the same.
+fn declares_the_same(a: &Arc<Scan>, b: &Arc<Scan>) -> bool {
+    Arc::ptr_eq(a, b)
+        || a.device == b.device
+            && a.files.len() == b.files.len()
+            && a.files.iter().zip(&b.files).all(|(a, b)| same(a, b))
 }
 
 /// Whether two files say the same. Unchanged ones share their objects.

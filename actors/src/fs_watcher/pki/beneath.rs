@@ -3,7 +3,7 @@
 
 use std::{
     collections::BTreeSet,
-    ffi::{OsStr, OsString},
+    ffi::{CStr, OsStr, OsString},
     fs::{File, Metadata},
     io::{self, Read},
     os::{
@@ -16,10 +16,12 @@ use std::{
 use nix::{
     dir::{Dir, Type},
     errno::Errno,
-    fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2},
-    sys::stat::Mode,
+    fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, open, openat2},
+    sys::stat::{Mode, fstatat},
 };
 use zeroize::Zeroizing;
+
+use crate::fs_watcher::file::{Identity, Seen};
 
 /// The largest file that is read, in bytes: a certificate with its chain and its key has a
 /// hundredth of that.
@@ -84,6 +86,13 @@ impl Root {
         let fd =
             openat2(self.fd.as_fd(), relative, how).map_err(|errno| error(errno, &self.path))?;
         Ok(File::from(fd))
+    }
+
+    /// What a path leads to just now, as [`file::see`](crate::fs_watcher::file::see) does; what it
+    /// holds is for [`read`](Self::read) alone. From the open directory the kernel has fewer names to look up.
+    pub(super) fn see(&self, relative: &CStr) -> Seen {
+        let stat = fstatat(&self.fd, relative, AtFlags::empty());
+        stat.ok().as_ref().map(Identity::of_stat)
     }
 
     /// Reads a regular file whole; the one descriptor that was checked.
@@ -182,6 +191,7 @@ mod tests {
     use std::{fs, os::unix::fs::symlink};
 
     use super::*;
+    use crate::fs_watcher::file;
 
     #[test]
     fn nothing_leads_out_and_only_regular_files_are_read() {
@@ -216,5 +226,9 @@ mod tests {
         assert!(matches!(read("large"), Err(Error::TooLarge(_))));
         assert!(matches!(read("none"), Err(Error::Gone)));
         assert!(matches!(root.list(Path::new("live")), Ok(folder) if folder.files.len() == 7));
+        for name in ["within", "ring", "fifo", "none"] {
+            let relative = std::ffi::CString::new(format!("live/{name}")).unwrap();
+            assert_eq!(root.see(&relative), file::see(&at(name)), "{name}");
+        }
     }
 }

@@ -35,7 +35,7 @@ pub fn check(directory: &Path, settings: Settings) -> Result<Found, String> {
         problems: scan.problems.iter().map(ToString::to_string).collect(),
         ..Found::default()
     };
-    if let Some(told) = scan.pki {
+    if let Some(told) = &scan.pki {
         found.notes = told.notes.iter().map(ToString::to_string).collect();
         found.loaded = told
             .certificates

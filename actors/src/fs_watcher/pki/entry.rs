@@ -1,8 +1,9 @@
 //! One pair as it was last read: what it gave, what is wrong with it, whether it has to be read again.
 
 use std::{
-    ffi::OsString,
+    ffi::{CString, OsString},
     net::SocketAddr,
+    os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
     sync::Arc,
     time::SystemTime,
@@ -18,10 +19,7 @@ use super::{
     pair::{self, Facts, Pair, PairError},
 };
 use crate::{
-    fs_watcher::{
-        file::{self, Seen},
-        problem::Fault,
-    },
+    fs_watcher::{file::Seen, problem::Fault},
     state_keeper::key::{Keyed, Object},
 };
 
@@ -29,7 +27,8 @@ use crate::{
 pub(super) struct Entry {
     pub(super) path: Arc<PathBuf>,
     pub(super) parts: Parts,
-    seen: Vec<(PathBuf, Seen)>,
+    /// Its files, as they lead from the root to them.
+    seen: Vec<(CString, Seen)>,
     pub(super) read_at: SystemTime,
     pub(super) outcome: Outcome,
     /// What it last gave: it goes on standing for that.
@@ -79,11 +78,11 @@ impl Entry {
     }
 
     /// Whether it need not be read again. `retry`: what is wrong has to be.
-    pub(super) fn fresh(&self, retry: bool) -> bool {
+    pub(super) fn fresh(&self, root: &Root, retry: bool) -> bool {
         let is_bad = matches!(self.outcome, Outcome::Bad(_));
         !(is_bad && retry)
             && self.seen.iter().all(|(path, then)| {
-                file::see(path) == *then && then.is_none_or(|it| it.proves(self.read_at))
+                root.see(path) == *then && then.is_none_or(|it| it.proves(self.read_at))
             })
     }
 }
@@ -92,7 +91,7 @@ impl Entry {
 pub(super) struct Draft {
     pub(super) path: PathBuf,
     parts: Parts,
-    seen: Vec<(PathBuf, Seen)>,
+    seen: Vec<(CString, Seen)>,
     read_at: SystemTime,
     outcome: Result<Pair, Miss>,
 }
@@ -117,12 +116,14 @@ pub(super) fn draft(
         parts.options.as_ref(),
     ];
     // Seen before it is read: what changes meanwhile is another identity at the next look.
-    let seen: Vec<(PathBuf, Seen)> = names
+    let relative = folder.strip_prefix(&settings.root).unwrap_or(folder);
+    let seen: Vec<(CString, Seen)> = names
         .into_iter()
         .flatten()
-        .map(|name| folder.join(name))
+        // No name of a file has a NUL in it.
+        .filter_map(|name| CString::new(relative.join(name).as_os_str().as_bytes()).ok())
         .map(|path| {
-            let seen = file::see(&path);
+            let seen = root.see(&path);
             (path, seen)
         })
         .collect();

@@ -41,7 +41,7 @@ pub(in crate::fs_watcher) struct Scanner {
     /// Whether a folder could not be listed.
     shut: bool,
     listeners: Arc<[SocketAddr]>,
-    last: Option<Scan>,
+    last: Option<Arc<Scan>>,
     /// When what was judged may be another judgement, in seconds since 1970.
     next_turn: Option<i64>,
     now: fn() -> SystemTime,
@@ -72,12 +72,13 @@ impl Scanner {
         self.folders.below().cloned().collect()
     }
 
-    /// Looks at the directory. `retry`: what is wrong is read again, changed or not.
+    /// Looks at the directory: the same scan as the last time where nothing has changed. `retry`: what is
+    /// wrong is read again, changed or not.
     pub(in crate::fs_watcher) fn scan(
         &mut self,
         listeners: &Listeners,
         retry: bool,
-    ) -> Result<Scan, ListError> {
+    ) -> Result<Arc<Scan>, ListError> {
         let device = self.device()?;
         let root = Root::open(&self.settings.root).map_err(|error| self.list_error(error))?;
         let mut shut = Shut::new();
@@ -97,7 +98,7 @@ impl Scanner {
             && here == self.listeners
             && last.device == device.0
         {
-            return Ok(last.clone());
+            return Ok(Arc::clone(last));
         }
         self.listeners = here;
         self.shut = is_shut;
@@ -109,7 +110,8 @@ impl Scanner {
         };
         let (scan, next_turn) = whole(&at, &mut self.entries, &self.folders, shut);
         self.next_turn = next_turn;
-        self.last = Some(scan.clone());
+        let scan = Arc::new(scan);
+        self.last = Some(Arc::clone(&scan));
         Ok(scan)
     }
 
@@ -154,7 +156,8 @@ impl Scanner {
     /// before. Tells whether there was any of it.
     fn read_again(&mut self, root: &Root, listed: bool, retry: bool) -> bool {
         if !listed && self.last.is_some() {
-            let stale = self.entries.iter().filter(|(_, entry)| !entry.fresh(retry));
+            let entries = self.entries.iter();
+            let stale = entries.filter(|(_, entry)| !entry.fresh(root, retry));
             let stale = stale.map(|(path, entry)| (path.clone(), entry.parts.clone()));
             let stale: Vec<(PathBuf, Parts)> = stale.collect();
             return self.read(root, &stale);
@@ -166,7 +169,7 @@ impl Scanner {
         let gone = before != self.entries.len();
         let is_fresh = |path: &PathBuf, parts: &Parts| {
             let entry = self.entries.get(path);
-            entry.is_some_and(|entry| entry.parts == *parts && entry.fresh(retry))
+            entry.is_some_and(|entry| entry.parts == *parts && entry.fresh(root, retry))
         };
         let stale = pairs.into_iter();
         let stale: Vec<(PathBuf, Parts)> = stale
@@ -177,6 +180,9 @@ impl Scanner {
 
     /// Reads pairs, in parallel. Tells whether there were any.
     fn read(&mut self, root: &Root, stale: &[(PathBuf, Parts)]) -> bool {
+        if stale.is_empty() {
+            return false;
+        }
         let readers = thread::available_parallelism()
             .map_or(2, usize::from)
             .min(READERS);
@@ -206,7 +212,7 @@ impl Scanner {
             self.entries
                 .insert(draft.path.clone(), Entry::new(draft, before));
         }
-        !stale.is_empty()
+        true
     }
 }
 

@@ -45,7 +45,7 @@ fn write(directory: &Path, stem: &str, name: &str, from: Duration, until: Durati
     fs::write(directory.join(format!("{stem}.key")), key.serialize_pem()).unwrap();
 }
 
-fn look(scanner: &mut Scanner) -> Scan {
+fn look(scanner: &mut Scanner) -> Arc<Scan> {
     scanner.scan(&Listeners::new(), false).unwrap()
 }
 
