@@ -18,6 +18,7 @@ mod support;
 
 mod access;
 mod bad;
+mod deaths;
 mod directory;
 mod layouts;
 mod names;

@@ -25,7 +25,7 @@ use crate::{
     support::{self, all_well},
 };
 
-fn tapped() -> Stand {
+pub fn tapped() -> Stand {
     let setup = Setup {
         tapped: true,
         ..Setup::default()
@@ -188,12 +188,12 @@ fn the_same_leaf_with_another_chain_is_replaced_and_under_two_paths_it_is_one() 
 }
 
 /// Makes something of a certificate that Sōzu refuses.
-type Spoil = fn(&mut CertificateAndKey);
+pub type Spoil = fn(&mut CertificateAndKey);
 
 /// Its main process does: there is nothing to take a fingerprint of.
 const FOR_MAIN: Spoil = |it| "no certificate".clone_into(&mut it.certificate);
 /// Its workers do: the main process looks at no key.
-const FOR_WORKERS: Spoil = |it| "no key".clone_into(&mut it.key);
+pub const FOR_WORKERS: Spoil = |it| "no key".clone_into(&mut it.key);
 
 /// From now on, until it is set to false, Sōzu is given a spoiled certificate for this name.
 fn spoil(stand: &Stand, name: &'static str, spoil: Spoil) -> Arc<AtomicBool> {
