@@ -4,7 +4,7 @@
 //! directory: only the parent tells of the next one. So are the folders in it that matter.
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{HashMap, HashSet},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
@@ -12,7 +12,7 @@ use std::{
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher, event::ModifyKind};
 use tokio::sync::Notify;
 
-use super::file::{self, Seen};
+use super::file::{self, Identity, Seen};
 
 /// So many paths are remembered between two looks; beyond it every watch is set anew.
 const REMEMBERED: usize = 10_000;
@@ -24,7 +24,9 @@ pub(super) struct Watch {
     watcher: Option<RecommendedWatcher>,
     kicks: Arc<Kicks>,
     /// What is watched, as it was when the watch was set: the directory, and folders in it.
-    armed: BTreeMap<PathBuf, Seen>,
+    armed: HashMap<PathBuf, Identity>,
+    /// For which folders every watch was set.
+    below: Option<Vec<(PathBuf, Identity)>>,
     parent: Seen,
 }
 
@@ -49,17 +51,19 @@ impl Watch {
             directory: directory.to_path_buf(),
             watcher: None,
             kicks: Arc::default(),
-            armed: BTreeMap::new(),
+            armed: HashMap::new(),
+            below: None,
             parent: None,
         }
     }
 
-    /// Sets the watches that are missing, on the directory and the folders `below` it. To be called
-    /// before each listing, so that what changes after it is told. Says whether a folder is watched
-    /// that was not before; an error says why the directory, or a folder, is not watched.
+    /// Sets the watches that are missing, on the directory and the folders `below` it, which were these
+    /// ones when they were last listed. To be called before each listing, so that what changes after it is
+    /// told. Says whether a folder is watched that was not before; an error says why the directory, or a
+    /// folder, is not watched.
     ///
     /// Touches the file system: not for the runtime's threads.
-    pub(super) fn arm(&mut self, below: &[PathBuf]) -> Result<bool, String> {
+    pub(super) fn arm(&mut self, below: Vec<(PathBuf, Identity)>) -> Result<bool, String> {
         let watcher = match &mut self.watcher {
             Some(watcher) => watcher,
             none => none.insert(open(&self.directory, &self.kicks)?),
@@ -74,8 +78,21 @@ impl Watch {
             }
         }
         let touched = self.kicks.touched();
-        let paths = || std::iter::once(&self.directory).chain(below);
-        let meant: HashSet<&PathBuf> = paths().collect();
+        let own = place(&self.directory);
+        let is_nothing = !touched.all && touched.paths.is_empty();
+        if is_nothing
+            && self.below.as_ref() == Some(&below)
+            && self.armed.get(&self.directory) == own.as_ref()
+        {
+            return Ok(false);
+        }
+        self.below = None;
+        let own = own.map(|own| (&self.directory, own));
+        let paths = || {
+            own.into_iter()
+                .chain(below.iter().map(|(path, it)| (path, *it)))
+        };
+        let meant: HashSet<&PathBuf> = paths().map(|(path, _)| path).collect();
         self.armed.retain(|path, _| {
             let stays = meant.contains(path);
             if !stays {
@@ -83,9 +100,8 @@ impl Watch {
             }
             stays
         });
-        let mut added = false;
-        for path in paths() {
-            let now = place(path);
+        let (mut added, mut is_complete) = (false, true);
+        for (path, now) in paths() {
             let known = self.armed.get(path);
             let again = touched.all || touched.paths.contains(path);
             if known == Some(&now) && !again {
@@ -95,14 +111,19 @@ impl Watch {
                 let _ = watcher.unwatch(path);
                 self.armed.remove(path);
             }
-            if now.is_none() {
-                continue;
+            if let Err(error) = watcher.watch(path, RecursiveMode::NonRecursive) {
+                // It went since it was listed.
+                if place(path).is_none() {
+                    is_complete = false;
+                    continue;
+                }
+                return Err(error.to_string());
             }
-            watcher
-                .watch(path, RecursiveMode::NonRecursive)
-                .map_err(|error| error.to_string())?;
             added |= *path != self.directory;
             self.armed.insert(path.clone(), now);
+        }
+        if is_complete {
+            self.below = Some(below);
         }
         Ok(added)
     }

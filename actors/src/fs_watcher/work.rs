@@ -20,6 +20,7 @@ use tracing::{debug, info, warn};
 
 use super::{
     config::{Config, Reading},
+    file::Identity,
     listing::ListError,
     log_once::{Line, LogOnce},
     pki,
@@ -127,7 +128,7 @@ impl Scanner {
         }
     }
 
-    fn folders(&self) -> Vec<PathBuf> {
+    fn folders(&self) -> Vec<(PathBuf, Identity)> {
         match self {
             Self::Routes(_) => Vec::new(),
             Self::Pki(scanner) => scanner.folders(),
@@ -150,10 +151,10 @@ impl Disk {
         listeners: &Arc<Listeners>,
         retry: bool,
     ) -> (Result<Arc<Scan>, ListError>, Option<String>) {
-        let mut unwatched = self.watch.arm(&self.scanner.folders()).err();
+        let mut unwatched = self.watch.arm(self.scanner.folders()).err();
         let mut scan = self.scanner.scan(listeners, retry);
         for _ in 0..WATCHED_AT_ONCE {
-            match self.watch.arm(&self.scanner.folders()) {
+            match self.watch.arm(self.scanner.folders()) {
                 Ok(true) => scan = self.scanner.scan(listeners, false),
                 Ok(false) => break,
                 Err(why) => {

@@ -3,7 +3,7 @@
 
 use std::{
     collections::BTreeSet,
-    ffi::{CStr, OsStr, OsString},
+    ffi::{CStr, CString, OsStr, OsString},
     fs::{File, Metadata},
     io::{self, Read},
     os::{
@@ -86,6 +86,17 @@ impl Root {
         let fd =
             openat2(self.fd.as_fd(), relative, how).map_err(|errno| error(errno, &self.path))?;
         Ok(File::from(fd))
+    }
+
+    /// How a path leads from the root to what it names. Nothing: it has a NUL, which no file's name has.
+    pub(super) fn relative(&self, path: &Path) -> Option<CString> {
+        let relative = path.strip_prefix(&self.path).unwrap_or(path).as_os_str();
+        let relative = if relative.is_empty() {
+            OsStr::new(".")
+        } else {
+            relative
+        };
+        CString::new(relative.as_bytes()).ok()
     }
 
     /// What a path leads to just now, as [`file::see`](crate::fs_watcher::file::see) does; what it
@@ -226,9 +237,10 @@ mod tests {
         assert!(matches!(read("large"), Err(Error::TooLarge(_))));
         assert!(matches!(read("none"), Err(Error::Gone)));
         assert!(matches!(root.list(Path::new("live")), Ok(folder) if folder.files.len() == 7));
-        for name in ["within", "ring", "fifo", "none"] {
-            let relative = std::ffi::CString::new(format!("live/{name}")).unwrap();
-            assert_eq!(root.see(&relative), file::see(&at(name)), "{name}");
+        let paths = ["within", "ring", "fifo", "none"].map(at);
+        for path in paths.iter().chain([&root_path, &root_path.join("live")]) {
+            let relative = root.relative(path).unwrap();
+            assert_eq!(root.see(&relative), file::see(path), "{relative:?}");
         }
     }
 }

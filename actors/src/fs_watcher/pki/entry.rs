@@ -3,7 +3,6 @@
 use std::{
     ffi::{CString, OsString},
     net::SocketAddr,
-    os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
     sync::Arc,
     time::SystemTime,
@@ -116,12 +115,10 @@ pub(super) fn draft(
         parts.options.as_ref(),
     ];
     // Seen before it is read: what changes meanwhile is another identity at the next look.
-    let relative = folder.strip_prefix(&settings.root).unwrap_or(folder);
     let seen: Vec<(CString, Seen)> = names
         .into_iter()
         .flatten()
-        // No name of a file has a NUL in it.
-        .filter_map(|name| CString::new(relative.join(name).as_os_str().as_bytes()).ok())
+        .filter_map(|name| root.relative(&folder.join(name)))
         .map(|path| {
             let seen = root.see(&path);
             (path, seen)

@@ -3,7 +3,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    ffi::OsString,
+    ffi::{CString, OsString},
     fmt,
     path::{Path, PathBuf},
     time::SystemTime,
@@ -14,7 +14,7 @@ use super::{
     beneath::{self, Root},
     layout::{self, Layout, Parts, Plan},
 };
-use crate::fs_watcher::file::{self, Identity};
+use crate::fs_watcher::file::Identity;
 
 /// Folders this far below the directory are looked into: Caddy's `ISSUER/NAME`.
 const DEPTH: usize = 2;
@@ -25,15 +25,27 @@ pub(super) struct Folders {
     root: PathBuf,
     only: Option<Layout>,
     known: BTreeMap<PathBuf, Folder>,
+    /// Whether the last walk listed every folder that it met.
+    complete: bool,
     now: fn() -> SystemTime,
 }
 
 /// A folder as it was last listed.
 struct Folder {
+    /// How it is reached from the root.
+    relative: Option<CString>,
     identity: Identity,
     read_at: SystemTime,
     folders: Vec<OsString>,
     plan: Plan,
+}
+
+impl Folder {
+    /// Whether what was listed is there still.
+    fn is_as_before(&self, root: &Root) -> bool {
+        let seen = self.relative.as_ref().and_then(|path| root.see(path));
+        seen == Some(self.identity) && self.identity.proves(self.read_at)
+    }
 }
 
 /// What stands for what it last gave, although it gives nothing now.
@@ -70,14 +82,17 @@ impl Folders {
             root: settings.root.clone(),
             only: settings.layout,
             known: BTreeMap::new(),
+            complete: false,
             now,
         }
     }
 
-    /// Those below the directory.
-    pub(super) fn below(&self) -> impl Iterator<Item = &PathBuf> {
-        let known = self.known.keys();
-        known.filter(|path| **path != self.directory)
+    /// Those below the directory, and which ones they were when they were listed.
+    pub(super) fn below(&self) -> impl Iterator<Item = (&PathBuf, Identity)> {
+        let known = self.known.iter();
+        known
+            .filter(|(path, _)| **path != self.directory)
+            .map(|(path, folder)| (path, folder.identity.place()))
     }
 
     /// Lists the directory and the folders in it, as far as they have changed. Tells whether any has.
@@ -91,21 +106,26 @@ impl Folders {
         retry: bool,
         shut: &mut Shut,
     ) -> Result<bool, beneath::Error> {
-        let mut changed = false;
+        if self.complete && self.known.values().all(|it| it.is_as_before(root)) {
+            return Ok(false);
+        }
+        self.complete = false;
+        let (mut changed, mut complete) = (false, true);
         let mut met = BTreeSet::new();
         let mut ahead = vec![(self.directory.clone(), 0)];
         while let Some((path, depth)) = ahead.pop() {
             let known = self.known.get(&path);
-            let as_before = known.is_some_and(|folder| {
-                file::see(&path) == Some(folder.identity) && folder.identity.proves(folder.read_at)
-            });
-            if !as_before {
+            if !known.is_some_and(|folder| folder.is_as_before(root)) {
                 match self.list(root, &path, depth) {
                     Ok(different) => changed |= different,
                     Err(error) if depth == 0 => return Err(error),
                     // It was removed since its name was read.
-                    Err(beneath::Error::Gone) if !retry => continue,
+                    Err(beneath::Error::Gone) if !retry => {
+                        complete = false;
+                        continue;
+                    }
                     Err(error) => {
+                        complete = false;
                         shut.insert(path, Why::Folder(error.to_string()));
                         continue;
                     }
@@ -119,6 +139,7 @@ impl Folders {
             }
             met.insert(path);
         }
+        self.complete = complete;
         let before = self.known.len();
         self.known.retain(|path, _| met.contains(path));
         Ok(changed || before != self.known.len())
@@ -132,6 +153,7 @@ impl Folders {
         let name = path.file_name().filter(|_| depth > 0);
         let plan = layout::plan(name, &listed.files, self.only);
         let folder = Folder {
+            relative: root.relative(path),
             identity: Identity::of(&listed.metadata),
             read_at,
             folders: listed.folders,

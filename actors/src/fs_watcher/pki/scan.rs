@@ -23,7 +23,7 @@ use super::{
     whole::{At, whole},
 };
 use crate::{
-    fs_watcher::{listing::ListError, scan::Scan},
+    fs_watcher::{file::Identity, listing::ListError, scan::Scan},
     state_keeper::report::{Listeners, Protocol},
 };
 
@@ -67,9 +67,10 @@ impl Scanner {
         }
     }
 
-    /// The folders that were found below the directory.
-    pub(in crate::fs_watcher) fn folders(&self) -> Vec<PathBuf> {
-        self.folders.below().cloned().collect()
+    /// The folders that were found below the directory, and which ones they were.
+    pub(in crate::fs_watcher) fn folders(&self) -> Vec<(PathBuf, Identity)> {
+        let below = self.folders.below();
+        below.map(|(path, place)| (path.clone(), place)).collect()
     }
 
     /// Looks at the directory: the same scan as the last time where nothing has changed. `retry`: what is
