@@ -434,12 +434,11 @@ impl Keeper {
         self.sozu = sozu;
     }
 
-    /// Of the life before. What its main process kept although no worker took it may come back with its saved state.
+    /// Of the life before. What its main process kept although no worker took it may come back with its saved state,
+    /// or has gone to the new life already.
     fn forget_doubts(&mut self) {
-        let mut unproven = std::mem::take(&mut self.doubts.unproven);
-        unproven.retain(|key| !key.kind().is_frontend());
         self.doubts = Doubts {
-            unproven,
+            unproven: std::mem::take(&mut self.doubts.unproven),
             ..Doubts::default()
         };
         self.doubt_what_is_kept();

@@ -38,10 +38,11 @@ impl Keeper {
             (Some(then), Some(now)) => then == now,
             _ => false,
         };
-        let meaning = if same_life {
-            answer::meaning(requests, self.workers, outcome)
-        } else {
-            Meaning::Unknown("Sōzu was started anew meanwhile".to_owned())
+        let meaning = match answer::meaning(requests, self.workers, outcome) {
+            meaning if same_life => meaning,
+            // To whichever life it went.
+            Meaning::Unreadable(words) => Meaning::Unreadable(words),
+            _ => Meaning::Unknown("Sōzu was started anew meanwhile".to_owned()),
         };
         self.trouble = match &meaning {
             Meaning::NotTaken(why) | Meaning::Unknown(why) => Some(why.clone()),
