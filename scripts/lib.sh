@@ -78,9 +78,11 @@ link_program() {
   mv -fT ".peers/bin/.$2.$$" ".peers/bin/$2"
 }
 
-# cargo_peer CRATE VERSION: `cargo install` into the cache, once for all clones and all runs at once.
+# cargo_peer CRATE VERSION [DIRECTORY]: `cargo install` into the cache, once for all clones and all runs at once; from
+# crates.io, or from a directory of this clone.
 cargo_peer() {
-  local crate=$1 version=$2 name="$1-$2" start=$SECONDS
+  local crate=$1 version=$2 name="$1-$2" start=$SECONDS source=("$1@$2")
+  [ -z "${3:-}" ] || source=(--path "$3")
   if [ ! -x ".peers/$name/bin/$crate" ]; then
     (
       exec 9>".peers/.$name.lock"
@@ -90,7 +92,7 @@ cargo_peer() {
       # a directory of its own and no lock file of ours: the build is the same from every clone
       target=$(mktemp -d)
       trap 'rm -rf "$target"' EXIT
-      CARGO_TARGET_DIR="$target" cargo install --quiet --locked --root ".peers/$name" "$crate@$version"
+      CARGO_TARGET_DIR="$target" cargo install --quiet --locked --root ".peers/$name" "${source[@]}"
     )
     say "$crate $version is there after $(minutes $((SECONDS - start)))"
   fi

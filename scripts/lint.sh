@@ -1,13 +1,17 @@
 #!/usr/bin/env bash
-# Format, clippy, documentation, licences and sources, who may import what. Warnings are errors.
+# Format, clippy, documentation, licences and sources, who may import what, the client's interface and its oldest Rust.
+# Warnings are errors. With --renew-api it writes client/public-api.txt anew, and checks nothing.
 # shellcheck source=scripts/lib.sh
 . "$(dirname "$0")/lib.sh"
 
 CARGO_DENY_VERSION=0.20.2
+PUBLIC_API_LISTING_VERSION=0.1.0
+OLDEST_RUST=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 
 need_packages
 link_peers
 cargo_peer cargo-deny "$CARGO_DENY_VERSION"
+cargo_peer public-api-listing "$PUBLIC_API_LISTING_VERSION" scripts/public-api
 
 failed=()
 
@@ -51,6 +55,38 @@ advisories() {
   fi
 }
 
+# Runs it with the Rust that Cargo.toml promises as the oldest.
+oldest() { rustup run "$OLDEST_RUST" "$@"; }
+
+# Brings that Rust, if it is missing.
+need_oldest() {
+  oldest rustc --version >/dev/null 2>&1 || timeout 300 rustup toolchain install "$OLDEST_RUST" --profile minimal
+}
+
+# What client/public-api.txt should be. rustdoc's JSON is unstable, so it is always written by the same Rust, which has
+# to be told that it may; in a directory of its own, since that alone builds everything anew.
+public_api() {
+  local target="${CARGO_TARGET_DIR:-target}/public-api"
+  RUSTC_BOOTSTRAP=1 oldest cargo rustdoc --quiet -p sozu-socket --lib --locked --target-dir "$target" -- \
+    -Z unstable-options --output-format json &&
+    .peers/bin/public-api-listing "$target/doc/sozu_socket.json"
+}
+
+# Whether the client's interface is what is listed, so that nobody changes it unseen.
+interface() {
+  local listing
+  listing=$(public_api) || die "the client's interface cannot be listed"
+  diff -u client/public-api.txt - <<<"$listing" ||
+    die "client/public-api.txt does not list the client's interface as it is; renew it with: scripts/lint.sh --renew-api, and tell what changed in client/CHANGELOG.md"
+}
+
+if [ "${1:-}" = --renew-api ]; then
+  need_oldest
+  listing=$(public_api)
+  printf '%s\n' "$listing" >client/public-api.txt
+  exit
+fi
+
 step cargo fmt --all --check
 step cargo clippy --workspace --locked --all-targets -- -D warnings
 step cargo clippy --workspace --locked --features failpoints --test supervision_failpoints --test reload_failpoints --test killed -- -D warnings
@@ -58,6 +94,9 @@ step cargo clippy --workspace --locked --features failpoints --test supervision_
 RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" step cargo doc --workspace --locked --no-deps --document-private-items
 step .peers/bin/cargo-deny --locked check bans licenses sources
 step cargo package -p sozu-socket --locked --no-verify --quiet --allow-dirty
+step need_oldest
+step interface
+step oldest cargo check --quiet -p sozu-socket --lib --locked
 step imports
 step advisories
 if command -v shellcheck >/dev/null; then
