@@ -8,10 +8,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use sozu_command_lib::proto::command::{
-    AggregatedMetrics, ClusterMetrics, filtered_metrics::Inner,
+use sozu_socket::{
+    Builder, ExchangeError, MetricsReader, Pool,
+    sozu_command_lib::proto::command::{
+        AggregatedMetrics, ClusterMetrics, filtered_metrics::Inner,
+    },
 };
-use sozu_socket::{Builder, ExchangeError, MetricsReader, Pool};
 use tokio::time::sleep;
 
 const CLASSES: [&str; 4] = ["2xx", "3xx", "4xx", "5xx"];

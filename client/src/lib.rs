@@ -14,8 +14,10 @@
 //! must know: nothing was sent, the outcome is unknown, or Sōzu refused ([`ExchangeError`]).
 //!
 //! ```no_run
-//! use sozu_command_lib::proto::command::{Cluster, request::RequestType};
-//! use sozu_socket::{Builder, ExchangeError};
+//! use sozu_socket::{
+//!     Builder, ExchangeError,
+//!     sozu_command_lib::proto::command::{Cluster, request::RequestType},
+//! };
 //!
 //! # async fn example() -> Result<(), ExchangeError> {
 //! let pool = Builder::new("/run/sozu/command.sock")
@@ -75,6 +77,11 @@ pub mod directory {
 
 /// Sōzu's own types, in the version that this library speaks.
 pub use sozu_command_lib;
+
+/// The examples of the README compile.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
 
 /// Whether Sōzu answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
