@@ -7,7 +7,7 @@ struct Row {
     what: String,
     ours: String,
     against: String,
-    goal: String,
+    result: String,
 }
 
 /// All of them, in the order of measuring.
@@ -44,18 +44,30 @@ impl Table {
         self.add(what, ours, against, String::new());
     }
 
+    /// A figure beside another, and what comes of the two.
+    #[allow(dead_code, reason = "the client's benchmark uses it")]
+    pub(crate) fn compared(
+        &mut self,
+        what: &str,
+        ours: impl fmt::Display,
+        against: impl fmt::Display,
+        result: String,
+    ) {
+        self.add(what, ours, against, result);
+    }
+
     fn add(
         &mut self,
         what: &str,
         ours: impl fmt::Display,
         against: impl fmt::Display,
-        goal: String,
+        result: String,
     ) {
         let row = Row {
             what: what.to_owned(),
             ours: ours.to_string(),
             against: against.to_string(),
-            goal,
+            result,
         };
         // Each as soon as it is known: a run takes minutes.
         println!("{row}");
@@ -75,7 +87,7 @@ impl fmt::Display for Row {
         write!(
             f,
             "| {} | {} | {} | {} |",
-            self.what, self.ours, self.against, self.goal
+            self.what, self.ours, self.against, self.result
         )
     }
 }
