@@ -10,7 +10,12 @@ use prost::{
     bytes::{Buf, BytesMut},
 };
 use sozu_command_lib::proto::command::{Response, ResponseStatus};
-use tokio::{io::AsyncWriteExt, net::UnixStream, time::timeout};
+use tokio::{
+    io::AsyncWriteExt,
+    net::UnixStream,
+    task::{JoinError, spawn_blocking},
+    time::timeout,
+};
 
 use crate::{
     answer::{Answer, ExchangeError, Refusal},
@@ -20,6 +25,9 @@ use crate::{
 
 /// How long opening a connection may take.
 pub(crate) const OPEN_DEADLINE: Duration = Duration::from_secs(5);
+
+/// So large an answer, in bytes, is decoded away from the runtime's threads: others go on meanwhile.
+const LARGE: usize = 64 << 10;
 
 /// A connection on which nobody waits for an answer.
 #[derive(Debug)]
@@ -38,6 +46,8 @@ enum Broken {
     Read(#[from] FrameError),
     #[error("Sōzu's answer cannot be decoded: {0}")]
     Decode(#[from] prost::DecodeError),
+    #[error("decoding Sōzu's answer ended early: {0}")]
+    Ended(#[from] JoinError),
     #[error("Sōzu answered with the unknown status {0}")]
     Status(i32),
     #[error("Sōzu sent more than max_answer_bytes = {0} before its answer")]
@@ -143,8 +153,15 @@ async fn converse(
     loop {
         let payload = frame::read(stream, &mut bytes, max_answer_bytes).await?;
         let size = payload.len();
-        let response = Response::decode(payload)?;
-        let rest = bytes.len() - frame::HEADER - size;
+        let response = if size < LARGE {
+            let response = Response::decode(payload)?;
+            bytes.advance(frame::HEADER + size);
+            response
+        } else {
+            let mut frame = bytes.split_to(frame::HEADER + size);
+            frame.advance(frame::HEADER);
+            spawn_blocking(move || Response::decode(frame)).await??
+        };
         let Ok(status) = ResponseStatus::try_from(response.status) else {
             return Err(Broken::Status(response.status));
         };
@@ -158,7 +175,7 @@ async fn converse(
                     content,
                     processing,
                 };
-                return Ok((Ok(answer), rest));
+                return Ok((Ok(answer), bytes.len()));
             }
             ResponseStatus::Failure => {
                 let refusal = Refusal {
@@ -166,11 +183,10 @@ async fn converse(
                     content,
                     processing,
                 };
-                return Ok((Err(ExchangeError::Refused(Box::new(refusal))), rest));
+                return Ok((Err(ExchangeError::Refused(Box::new(refusal))), bytes.len()));
             }
             ResponseStatus::Processing => {
                 before += size;
-                bytes.advance(frame::HEADER + size);
                 if before > max_answer_bytes {
                     return Err(Broken::Endless(max_answer_bytes));
                 }
@@ -242,6 +258,28 @@ mod tests {
             ("done", vec!["one", "two"])
         );
         assert!(connection.is_some_and(|connection| connection.is_quiet()));
+    }
+
+    #[tokio::test]
+    async fn an_answer_of_any_size_comes_whole_and_the_connection_lives_on() {
+        for size in [LARGE - 100, LARGE, 20 * LARGE] {
+            let (connection, mut theirs) = pair();
+            let long = "x".repeat(size);
+            let frames = [
+                said(ResponseStatus::Processing, &long),
+                said(ResponseStatus::Ok, &long),
+            ]
+            .concat();
+            let (answered, written) = tokio::join!(
+                connection.exchange(b"request", LONG, frames.len()),
+                theirs.write_all(&frames)
+            );
+            written.unwrap();
+            let (result, connection) = answered;
+            let answer = result.unwrap();
+            assert!(answer.message == long && answer.processing[0].message == long);
+            assert!(connection.is_some_and(|connection| connection.is_quiet()));
+        }
     }
 
     #[tokio::test]
