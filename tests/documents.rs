@@ -249,7 +249,7 @@ fn each_check_of_doctor_is_explained() {
 
 #[test]
 fn each_metric_that_users_are_told_is_one_of_ours() {
-    let metrics = read("actors/src/metrics.rs");
+    let metrics = read("actors/src/metrics/families.rs");
     for document in FOR_USERS {
         let text = read(document);
         let named = text.match_indices("sozu_manager_").map(|(at, _)| {

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt::Write, path::Path};
 
 use super::table::{COARSE, FINE, Kind, Over, Scope};
 
-const OWN: &str = include_str!("../metrics.rs");
+const OWN: &str = include_str!("../metrics/families.rs");
 
 /// Our own metrics, read off the constants: name, kind, labels, help.
 fn own() -> Vec<[String; 4]> {
@@ -53,7 +53,7 @@ fn page() -> String {
     let mut page = format!(
         "# Metrics
 
-Made from `actors/src/metrics_scraper/table.rs` and `actors/src/metrics.rs` by a test; do not edit it.
+Made from `actors/src/metrics_scraper/table.rs` and `actors/src/metrics/families.rs` by a test; do not edit it.
 
 `/metrics` answers in the Prometheus text format 0.0.4, or in OpenMetrics 1.0 if `Accept` prefers it, and packs the answer
 with gzip or zstd if `Accept-Encoding` lets it. Sōzu is asked when somebody scrapes; what it tells is shared by all who
