@@ -18,7 +18,7 @@ use crate::{
 
 mod declared;
 mod mistakes;
-mod state;
+mod saved_state;
 
 const CERTIFICATE: &str = include_str!("../testdata/certificate.pem");
 const KEY: &str = include_str!("../testdata/key.pem");
