@@ -6,13 +6,13 @@
 //! Absent; else there is no opinion.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     path::PathBuf,
     sync::Arc,
     time::{Duration, SystemTime},
 };
 
-use super::key::{Key, Kind, Object};
+use super::key::{Key, KeyMap, KeySet, Kind, Object};
 use crate::messages::SourceName;
 
 /// How long what a source removed is remembered.
@@ -137,14 +137,14 @@ pub enum Wanted {
 /// The declared sets of all sources, the log's tail included.
 #[derive(Default)]
 pub struct Declared {
-    keys: HashMap<Key, Vec<(SourceName, Declaration)>>,
+    keys: KeyMap<Vec<(SourceName, Declaration)>>,
     objects: BTreeMap<SourceName, BTreeMap<Kind, usize>>,
     holds: BTreeMap<SourceName, BTreeMap<Arc<str>, usize>>,
     orphans: BTreeMap<SourceName, usize>,
     /// The sources that are in no configuration.
     gone: BTreeSet<SourceName>,
     /// By cluster, the frontends and backends of which several sources say something.
-    shared: HashMap<String, HashSet<Key>>,
+    shared: HashMap<String, KeySet>,
 }
 
 impl Declared {
@@ -153,6 +153,12 @@ impl Declared {
     /// source comes back, all is as it was.
     pub fn is_orphaned(&self, source: &SourceName, says: &Declaration) -> bool {
         says.is_orphaned() || (says.stance == Stance::Present && self.gone.contains(source))
+    }
+
+    /// Whether `source` has let go of what it says, and whoever declares the key next has it: an orphan, or a
+    /// cluster that stays while others use it.
+    pub fn has_let_go(&self, source: &SourceName, says: &Declaration) -> bool {
+        self.is_orphaned(source, says) || says.stance == Stance::Kept(Why::StillUsed)
     }
 
     /// From now on exactly these sources are in no configuration. Returns the keys of which one

@@ -3,7 +3,7 @@
 //! A change meets Sōzu's own checks before it is sent: see [`super::checks`].
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     net::SocketAddr,
     sync::Arc,
 };
@@ -12,7 +12,7 @@ use super::{
     checks,
     declared::{Declaration, Declared, Wanted},
     held::Belief,
-    key::{Key, Object, TcpKey},
+    key::{Key, KeyMap, KeySet, Object, TcpKey},
 };
 use crate::messages::SourceName;
 
@@ -20,14 +20,14 @@ use crate::messages::SourceName;
 #[derive(Default)]
 pub struct Desired {
     declared: Declared,
-    clusters: HashSet<Arc<str>>,
+    clusters: foldhash::HashSet<Arc<str>>,
     /// Frontends and backends per cluster. Nearly all have a few.
-    members: HashMap<Arc<str>, Vec<Key>>,
+    members: foldhash::HashMap<Arc<str>, Vec<Key>>,
     /// TCP frontends by listener and server name.
-    tcp: BTreeMap<(SocketAddr, Option<Arc<str>>), HashSet<Key>>,
+    tcp: BTreeMap<(SocketAddr, Option<Arc<str>>), KeySet>,
     /// What was wanted of a key until now, while the tail is folded again: it may be in Sōzu, and is
     /// not foreign for that.
-    ours: HashMap<Key, Vec<Arc<Object>>>,
+    ours: KeyMap<Vec<Arc<Object>>>,
 }
 
 impl Desired {
@@ -56,7 +56,7 @@ impl Desired {
     }
 
     /// The tail is folded again: until that is over this is not foreign, whoever has an opinion.
-    pub fn set_ours(&mut self, ours: HashMap<Key, Vec<Arc<Object>>>) {
+    pub fn set_ours(&mut self, ours: KeyMap<Vec<Arc<Object>>>) {
         self.ours = ours;
     }
 
@@ -358,7 +358,7 @@ mod tests {
         let mut belief = Belief::default();
         let foreign = Arc::new(cluster("theirs"));
         let key = foreign.key().unwrap();
-        belief.replace([(key.clone(), foreign.clone())].into());
+        belief.replace([(key.clone(), foreign.clone())].into_iter().collect());
         desired.observe(&key, None, Some(&foreign));
         let (key, declaration) = present(backend("theirs", "t-1", 1));
         desired

@@ -1,17 +1,12 @@
 //! The belief: what Sōzu holds under a key. In memory only; a start reads it.
 
-use std::{
-    collections::{HashMap, HashSet},
-    net::SocketAddr,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashSet, net::SocketAddr, sync::Arc, time::Duration};
 
 use sozu_command_lib::proto::command::{Request, request::RequestType};
 use sozu_socket::Life;
 
 use super::{
-    key::{Key, Object},
+    key::{Key, KeyMap, KeySet, Object},
     report::{Listener, Listeners, Protocol},
 };
 
@@ -42,8 +37,8 @@ pub struct Belief {
     read: bool,
     /// Something was learnt or forgotten since it was read.
     changed: bool,
-    held: HashMap<Key, Arc<Object>>,
-    unknown: HashSet<Key>,
+    held: KeyMap<Arc<Object>>,
+    unknown: KeySet,
 }
 
 impl Belief {
@@ -106,7 +101,7 @@ impl Belief {
     }
 
     /// All of it was read; returns what was believed before.
-    pub fn replace(&mut self, held: HashMap<Key, Arc<Object>>) -> HashMap<Key, Arc<Object>> {
+    pub fn replace(&mut self, held: KeyMap<Arc<Object>>) -> KeyMap<Arc<Object>> {
         self.read = true;
         self.changed = false;
         self.unknown.clear();
@@ -154,7 +149,7 @@ pub enum What {
 #[derive(Debug, Default)]
 pub struct ReadState {
     /// By key.
-    pub held: HashMap<Key, Arc<Object>>,
+    pub held: KeyMap<Arc<Object>>,
     /// By address.
     pub listeners: Listeners,
     /// How long Sōzu's main process was busy with it.
@@ -211,13 +206,13 @@ mod tests {
         let key = object.key().unwrap();
         let mut belief = Belief::default();
         assert_eq!(belief.held(&key), Held::Unknown);
-        belief.replace(HashMap::new());
+        belief.replace(KeyMap::default());
         assert_eq!(belief.held(&key), Held::Nothing);
         assert!(belief.is_as_read());
         belief.learn(&key, Some(object.clone()));
         assert_eq!(belief.held(&key), Held::Object(object));
         assert!(!belief.is_as_read());
-        belief.replace(HashMap::new());
+        belief.replace(KeyMap::default());
         belief.forget(&key);
         assert!(!belief.is_as_read());
         assert_eq!(belief.held(&key), Held::Unknown);

@@ -21,7 +21,7 @@ use super::{
     guard::History,
     held::Belief,
     intake::{Taking, Word},
-    key::{Key, Object},
+    key::{Key, KeyMap, KeySet, Object},
     listing::Taken,
     log::{Entry, Tail},
     operator,
@@ -86,23 +86,23 @@ pub(super) struct RefusedObject {
 pub(super) struct Doubts {
     /// The main process holds it, but no worker has answered for it. (A frontend, which the main
     /// process takes back, only if it could not do that.)
-    pub unproven: HashSet<Key>,
+    pub unproven: KeySet,
     /// Of these, what a worker took and none that answered refused, while another was silent.
-    pub vouched: HashSet<Key>,
+    pub vouched: KeySet,
     /// Had an unknown outcome in this life.
-    pub ever: HashSet<Key>,
+    pub ever: KeySet,
     /// Workers differ from their main process.
-    pub divergent: HashSet<Key>,
+    pub divergent: KeySet,
     /// Goes in batches of at most so many steps.
-    pub suspects: HashMap<Key, usize>,
+    pub suspects: KeyMap<usize>,
     /// Unknown outcomes of this object when it was sent alone.
-    pub unanswered: HashMap<Key, (Arc<Object>, u32)>,
+    pub unanswered: KeyMap<(Arc<Object>, u32)>,
     /// Sent where nothing was believed to be, and perhaps not taken; a read tells what is there.
-    pub added: HashMap<Key, Arc<Object>>,
+    pub added: KeyMap<Arc<Object>>,
     /// Refused once because Sōzu did not hold what was believed.
-    pub contradicted: HashSet<Key>,
+    pub contradicted: KeySet,
     /// Refused though no change of the tail wanted it, and why: it is not tried again.
-    pub spurned: HashMap<Key, (Arc<Object>, String)>,
+    pub spurned: KeyMap<(Arc<Object>, String)>,
 }
 
 impl Doubts {
@@ -124,17 +124,17 @@ pub struct Keeper {
     pub(super) last_seq: u64,
     pub(super) belief: Belief,
     pub(super) listeners: Option<Arc<Listeners>>,
-    pub(super) dirty: HashSet<Key>,
-    pub(super) in_flight: HashSet<Key>,
+    pub(super) dirty: KeySet,
+    pub(super) in_flight: KeySet,
     /// Dirty keys in the order in which they are sent, and whether each goes.
     pub(super) queue: VecDeque<(Key, bool)>,
     /// Of these, the certificates that take another one's place.
-    pub(super) renewals: HashMap<Key, Key>,
+    pub(super) renewals: KeyMap<Key>,
     pub(super) prepared: Option<Prepared>,
     pub(super) doubts: Doubts,
     /// What cannot be sent just now, and why.
     pub(super) unservable: BTreeMap<Key, String>,
-    pub(super) foreign: HashSet<Key>,
+    pub(super) foreign: KeySet,
     pub(super) shadowed: BTreeMap<SourceName, BTreeMap<Key, String>>,
     pub(super) refused: HashMap<(SourceName, Key), RefusedObject>,
     /// The files of each directory as they were last taken.
@@ -196,14 +196,14 @@ impl Keeper {
             last_seq: loaded.last_seq,
             belief: Belief::default(),
             listeners: None,
-            dirty: HashSet::new(),
-            in_flight: HashSet::new(),
+            dirty: KeySet::default(),
+            in_flight: KeySet::default(),
             queue: VecDeque::new(),
-            renewals: HashMap::new(),
+            renewals: KeyMap::default(),
             prepared: None,
             doubts: Doubts::default(),
             unservable: BTreeMap::new(),
-            foreign: HashSet::new(),
+            foreign: KeySet::default(),
             shadowed: BTreeMap::new(),
             refused: HashMap::new(),
             taken: HashMap::new(),

@@ -2,7 +2,7 @@
 //! `ConfigState`.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet},
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -21,7 +21,7 @@ use super::{
     desired::Desired,
     examples::{self, HTTP, LEAF, RENEWED, backend, cluster, http, tcp},
     held::{Belief, Held, sort_records},
-    key::{Key, Object},
+    key::{Key, KeyMap, Object},
     log::{Admission, Entry, Tail},
     plan::{Need, need, order},
 };
@@ -332,7 +332,7 @@ proptest! {
     fn folding_any_suffix_again_leads_to_the_same(log in log(), from in any::<proptest::sample::Index>()) {
         let (mut tail, mut desired) = (Tail::default(), Desired::default());
         let mut belief = Belief::default();
-        belief.replace(HashMap::new());
+        belief.replace(KeyMap::default());
         let mut seq = 0;
         let mut fold = |requests: &[Request], desired: &mut Desired| {
             for request in requests {

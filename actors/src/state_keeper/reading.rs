@@ -1,7 +1,7 @@
 //! Reading back: the fence, and what a read means.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashSet,
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -13,7 +13,7 @@ use super::{
     events::{Effect, Now},
     held::{Held, Read, What},
     keeper::{Doing, Doubts, Keeper},
-    key::{Key, Object},
+    key::{Key, KeyMap, Object},
     plan::{self, Need},
 };
 use crate::messages::SourceName;
@@ -155,7 +155,7 @@ impl Keeper {
 
     /// Takes what was read for what is held, and tells foreign objects apart. What is as wanted
     /// shares its key and its object with the wish.
-    fn believe(&mut self, held: HashMap<Key, Arc<Object>>) {
+    fn believe(&mut self, held: KeyMap<Arc<Object>>) {
         let declared = self.desired.declared();
         let shared = held
             .into_iter()

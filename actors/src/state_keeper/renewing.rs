@@ -1,18 +1,18 @@
 //! A certificate that goes and the one that comes in its place go to Sōzu as one request: at no
 //! moment is there neither, nor both.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use super::{
     held::Belief,
-    key::{Key, Kind},
+    key::{Key, KeyMap, Kind},
     log::Tail,
     plan::Step,
 };
 
 /// Of the keys that are to be sent, each with whether it goes: the certificates that come in the place
 /// of one that goes, where one change asks for both.
-pub(super) fn pairs(keys: &[(Key, bool)], tail: &Tail, belief: &Belief) -> HashMap<Key, Key> {
+pub(super) fn pairs(keys: &[(Key, bool)], tail: &Tail, belief: &Belief) -> KeyMap<Key> {
     let certificates = |goes: bool| {
         let keys = keys.iter().filter(move |(key, it)| {
             *it == goes
@@ -24,7 +24,7 @@ pub(super) fn pairs(keys: &[(Key, bool)], tail: &Tail, belief: &Belief) -> HashM
     };
     let going = certificates(true);
     if going.is_empty() {
-        return HashMap::new();
+        return KeyMap::default();
     }
     let coming = certificates(false);
     let both = tail.iter().filter_map(|folded| match &folded.keys[..] {

@@ -1,6 +1,6 @@
 //! The next batch: dirty keys in the order of the plan, as many as Sōzu loads well at once.
 
-use std::{collections::HashSet, sync::Arc};
+use std::sync::Arc;
 
 use sozu_command_lib::proto::command::Request;
 
@@ -9,7 +9,7 @@ use super::{
     events::{Effect, Now},
     gate::Gate,
     keeper::{Doing, Keeper},
-    key::Key,
+    key::{Key, KeySet},
     plan::{self, Need, Step},
     renewing,
 };
@@ -47,7 +47,7 @@ impl Batch {
 /// The batch that goes next, worked out while another one is under way. Its keys stay dirty.
 pub(super) struct Prepared {
     batch: Batch,
-    keys: HashSet<Key>,
+    keys: KeySet,
 }
 
 impl Keeper {
@@ -116,7 +116,7 @@ impl Keeper {
         let mut batch = Vec::with_capacity(self.dirty.len().min(BATCH));
         let mut limit = BATCH;
         let mut renewals: Vec<(Key, Key)> = Vec::new();
-        let mut replaced: HashSet<Key> = HashSet::new();
+        let mut replaced = KeySet::default();
         loop {
             let Some((key, goes)) = self.queue.pop_front() else {
                 if lined_up || !batch.is_empty() {

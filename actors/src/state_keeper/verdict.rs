@@ -1,7 +1,7 @@
 //! Verdicts: what became of a change. They become final in log order among the entries that touch
 //! the same key or cluster, since a refusal folds the later ones again.
 
-use std::collections::HashSet;
+use foldhash::HashSet;
 
 use super::{
     key::Key,
@@ -72,8 +72,8 @@ pub fn settle(
     patience: usize,
 ) -> Vec<(usize, Verdict)> {
     let mut waiting = 0;
-    let mut waiting_keys: HashSet<&Key> = HashSet::new();
-    let mut waiting_clusters: HashSet<&str> = HashSet::new();
+    let mut waiting_keys: HashSet<&Key> = HashSet::default();
+    let mut waiting_clusters: HashSet<&str> = HashSet::default();
     let mut settling = Vec::new();
     for (place, folded) in tail.iter().enumerate() {
         let blocked = folded.keys.iter().any(|key| waiting_keys.contains(key))

@@ -8,10 +8,17 @@ mod of;
 
 use std::{fmt, net::SocketAddr, sync::Arc};
 
+use foldhash::{HashMap, HashSet};
+
 pub use self::{
     object::{Keyed, Object},
     of::{adds, key_of},
 };
+
+/// A map from keys. In a flood each key is looked up some dozen times, and its hash is what that costs.
+pub type KeyMap<V> = HashMap<Key, V>;
+/// A set of keys, as quick.
+pub type KeySet = HashSet<Key>;
 
 /// The kinds of objects, as they are named in metrics and in the database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -15,7 +15,7 @@ use super::{
     desired::Desired,
     fold::{fold, take_away, undo},
     held::Belief,
-    key::{Key, Object},
+    key::{Key, KeyMap, Object},
     verdict::Verdict,
 };
 use crate::messages::SourceName;
@@ -26,12 +26,12 @@ pub struct Tail {
     entries: VecDeque<Folded>,
     folds: u64,
     /// The last fold that turned what is wanted of a key.
-    last_turn: HashMap<Key, u64>,
+    last_turn: KeyMap<u64>,
     /// How many wait for each cluster.
-    parked: HashMap<Arc<str>, usize>,
+    parked: foldhash::HashMap<Arc<str>, usize>,
     /// While some do, the last fold of a source that had something to say of a key, though it changed
     /// nothing: what waits ends with it.
-    last_word: HashMap<(SourceName, Key), u64>,
+    last_word: foldhash::HashMap<(SourceName, Key), u64>,
     /// What Sōzu refused, by sequence number with the reason, as long as it is in the tail: folding
     /// it again brings nothing else.
     refused: HashMap<u64, String>,
@@ -261,7 +261,7 @@ impl Tail {
             self.remember(folded);
         }
         self.entries = before;
-        let mut were_wanted: HashMap<Key, Vec<Arc<Object>>> = HashMap::new();
+        let mut were_wanted: KeyMap<Vec<Arc<Object>>> = KeyMap::default();
         for folded in &again {
             for turned in &folded.turned {
                 let objects = were_wanted.entry(turned.key.clone()).or_default();
@@ -319,7 +319,7 @@ impl Tail {
                 refused.turned.extend(goes);
             }
         }
-        desired.set_ours(HashMap::new());
+        desired.set_ours(KeyMap::default());
         keys
     }
 
