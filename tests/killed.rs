@@ -299,6 +299,15 @@ impl Source for Files {
             if !is_held || daemon.fetch("/readyz").map_err(|it| it.to_string())?.status != 200 {
                 return Err("Sōzu does not hold it yet".to_owned());
             }
+            // A life of its own tries what was refused again.
+            let told = daemon
+                .component("routes.local")
+                .map_err(|it| it.to_string())?;
+            if let Some(name) = clusters.keys().find(|name| name.starts_with("bad"))
+                && !told.to_string().contains(&format!("{name}.example/"))
+            {
+                return Err(format!("{name} is not refused yet: {told}"));
+            }
             let open = journal(&directory)
                 .into_iter()
                 .filter(|row| row.verdict.is_none())
@@ -309,16 +318,14 @@ impl Source for Files {
                 Err(format!("{open} changes are open"))
             }
         });
-        if died {
-            assert_eq!(
-                daemon.wait_exit(SOON).unwrap().signal(),
-                Some(6),
-                "{}",
-                daemon.log()
-            );
+        let ended = if died {
+            daemon.wait_exit(SOON).unwrap()
         } else {
-            assert_eq!(daemon.terminate().unwrap().code(), Some(0));
-        }
+            daemon.terminate().unwrap()
+        };
+        // A step of its rest may be the one at which it dies.
+        let died = ended.signal() == Some(6);
+        assert!(died || ended.success(), "{ended}: {}", daemon.log());
         died
     }
 
@@ -497,7 +504,7 @@ fn acknowledged(ground: &Path) -> usize {
     text.map_or(0, |text| text.trim().parse().unwrap())
 }
 
-/// Nothing by itself: what [`Bus`] starts. Hears the topic until all of it may be acknowledged.
+/// Nothing by itself: what [`Bus`] starts. Hears the topic until all of it may be acknowledged, and Sōzu holds it.
 #[test]
 fn a_bus_in_a_process_of_its_own() {
     let (Some(ground), Some(socket)) = (env::var_os(GROUND), env::var_os(SOCKET)) else {
@@ -524,6 +531,7 @@ fn a_bus_in_a_process_of_its_own() {
         let new = ground.join("acknowledged.new");
         fs::write(&new, count.to_string()).unwrap();
         fs::rename(new, ground.join("acknowledged")).unwrap();
-        topic.acknowledged == topic.end()
+        // Sōzu may have started empty after the last of them was.
+        topic.acknowledged == topic.end() && host.report().ready()
     });
 }

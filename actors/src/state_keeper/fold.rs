@@ -220,11 +220,12 @@ fn owned_by_another(
         }
         _ => return Ok(()),
     };
-    let says = desired.declared().get(key, owner);
-    let is_orphaned = says.is_some_and(|says| desired.declared().is_orphaned(owner, says));
+    let declared = desired.declared();
+    let says = declared.get(key, owner);
     match object {
-        Some(object) if is_orphaned || object.same(stands) => Ok(()),
-        None if is_orphaned => Err(format!(
+        Some(object) if object.same(stands) => Ok(()),
+        Some(_) if says.is_some_and(|says| declared.has_let_go(owner, says)) => Ok(()),
+        None if says.is_some_and(|says| declared.is_orphaned(owner, says)) => Err(format!(
             "the source {owner} left it behind; remove it with `sozu-manager orphans remove {owner}`"
         )),
         _ => Err(format!(
@@ -314,7 +315,9 @@ fn let_go(
         (Admission::Operator(operator), _) if matches!(operator.word, Word::Discard(_)) => {
             Stance::Kept(Why::Orphaned)
         }
-        (_, Key::Cluster(id)) if desired.users(id) > 0 => Stance::Kept(Why::StillUsed),
+        (_, Key::Cluster(id)) if desired.users(id) > 0 && !others_stand(entry, key, desired) => {
+            Stance::Kept(Why::StillUsed)
+        }
         _ => absent,
     };
     Some(Declaration {
@@ -327,7 +330,16 @@ fn let_go(
     })
 }
 
-/// What others have left behind under the key ends: somebody stands for the key again, or has
+/// Whether another source stands for the key, and has not let go of it.
+fn others_stand(entry: &Entry, key: &Key, desired: &Desired) -> bool {
+    let declared = desired.declared();
+    declared.all(key).iter().any(|(source, says)| {
+        let stands = says.standing().is_some() && !declared.has_let_go(source, says);
+        *source != entry.source && stands
+    })
+}
+
+/// What others have let go of under the key ends: somebody stands for the key again, or has
 /// said that nothing may.
 fn end_orphans(
     folded: &mut Folded,
@@ -340,7 +352,7 @@ fn end_orphans(
         .all(key)
         .iter()
         .filter(|(source, says)| {
-            *source != folded.entry.source && declared.is_orphaned(source, says)
+            *source != folded.entry.source && declared.has_let_go(source, says)
         })
         .cloned()
         .collect();

@@ -73,7 +73,13 @@ impl Keeper {
                 self.refuse_steps(&steps, &reason);
             }
             Meaning::RefusedByWorkers(words) => self.refused_by_workers(now, steps, &words),
-            Meaning::PartlyRefused(words) => self.partly_refused(steps, &words),
+            Meaning::PartlyRefused(words) => {
+                // The main process takes back what no worker took: a read proves a frontend now.
+                for step in steps.iter().filter(|step| step.key.kind().is_frontend()) {
+                    self.doubts.unproven.remove(&step.key);
+                }
+                self.partly_refused(steps, &words);
+            }
             Meaning::Unreadable(words) => {
                 // A frontend that is held all the same is no proof then.
                 let added = steps.iter().filter(|step| step.to.is_some());
@@ -158,6 +164,7 @@ impl Keeper {
     /// missing then goes in batches of at most `limit`.
     fn read_back(&mut self, steps: Vec<Step>, limit: usize) {
         self.must_read = true;
+        self.forget_what_went_along(&steps);
         for step in steps {
             self.belief.forget(&step.key);
             self.doubts.suspects.insert(step.key.clone(), limit);

@@ -1,8 +1,9 @@
 //! Every history of up to three changes on two keys from two sources, with every trouble and a death
 //! at every step, each alone and both together.
 //!
-//! A run takes all of one and two changes, and of what is longer or has several troubles some, always
-//! the same; a long run takes all. How many there were is printed.
+//! A long run takes all histories, each with every trouble and with a death at every step, and one in sixteen of
+//! both together; any other run all of one and two changes, and of the rest some. Always the same; how many
+//! there were is printed.
 
 use super::{
     ops::{Asks, Op, Says},
@@ -104,9 +105,8 @@ fn histories(ops: &[Op], length: usize) -> Vec<History> {
     all
 }
 
-/// All of them in a long run; otherwise one in `share`, and other ones for another `nth`.
+/// One in `share`, and other ones for another `nth`.
 fn some<T>(share: usize, nth: usize, all: impl Iterator<Item = T>) -> impl Iterator<Item = T> {
-    let share = if is_long() { 1 } else { share };
     let mut place = nth;
     all.filter(move |_| {
         place += 1;
@@ -114,12 +114,13 @@ fn some<T>(share: usize, nth: usize, all: impl Iterator<Item = T>) -> impl Itera
     })
 }
 
-/// Of histories of so many changes, one in so many combinations is taken when time is short.
-fn shares(history: &History, alone: usize, together: usize) -> (usize, usize) {
+/// One in how many troubles and deaths is taken alone, and one in how many of both together.
+fn shares(history: &History) -> (usize, usize) {
     match history.scenes.len() {
         1 => (1, 1),
-        2 => (alone / 4, together),
-        _ => (alone, 8 * together),
+        _ if is_long() => (1, 16),
+        2 => (7, 97),
+        _ => (31, 776),
     }
 }
 
@@ -130,7 +131,7 @@ fn every_history_of(ops: &[Op], what: &str) {
         .partition(|history| history.scenes.len() < 3);
     let all: Vec<_> = short
         .into_iter()
-        .chain(some(11, 0, long.into_iter()))
+        .chain(some(if is_long() { 1 } else { 11 }, 0, long.into_iter()))
         .collect();
     over_all_processors(&all, |nth, history| {
         with_every_trouble(&findings, nth, history);
@@ -142,7 +143,7 @@ fn with_every_trouble(findings: &Findings, nth: usize, history: &History) {
     let Some(calm) = findings.judge(history, "") else {
         return;
     };
-    let (alone, together) = shares(history, 31, 97);
+    let (alone, together) = shares(history);
     let deaths = |world: &World| {
         let steps = world.steps_that_matter.clone().into_iter();
         steps.flat_map(|step| [(step, Death::Alone), (step, Death::Both)])

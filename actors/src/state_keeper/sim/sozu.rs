@@ -108,6 +108,9 @@ impl Worker {
 struct TakenBack {
     at: Duration,
     request: Request,
+    /// What was added, and how many workers have not answered yet.
+    added: Request,
+    missing: usize,
 }
 
 pub(super) struct Proxy {
@@ -279,13 +282,34 @@ impl Proxy {
             for back in due {
                 let _ = self.main.dispatch(&back.request);
             }
+            let mut answers = Vec::new();
             for worker in &mut self.workers {
                 if worker.stalled_until <= next {
                     for request in std::mem::take(&mut worker.waiting) {
-                        worker.take(&request);
+                        let took = worker.take(&request).is_none();
+                        answers.push((request, took));
                     }
                 }
             }
+            for (request, took) in answers {
+                self.hear(&request, took);
+            }
+        }
+    }
+
+    /// A worker that was silent has answered at last. The main process takes back at once what nobody took, and never
+    /// what somebody did.
+    fn hear(&mut self, request: &Request, took: bool) {
+        let mut waiting = self.taken_back.iter_mut();
+        let Some(place) = waiting.position(|back| back.added == *request) else {
+            return;
+        };
+        self.taken_back[place].missing -= 1;
+        if took {
+            self.taken_back.remove(place);
+        } else if self.taken_back[place].missing == 0 {
+            let back = self.taken_back.remove(place);
+            let _ = self.main.dispatch(&back.request);
         }
     }
 
@@ -398,10 +422,12 @@ impl Proxy {
             }
             _ => return answers,
         };
-        let all_answered = answers.len() == self.workers.len();
+        let missing = self.workers.len() - answers.len();
         self.taken_back.push(TakenBack {
-            at: if all_answered { at } else { at + deadline },
+            at: if missing == 0 { at } else { at + deadline },
             request: back.into(),
+            added: request.clone(),
+            missing,
         });
         self.advance(at);
         answers

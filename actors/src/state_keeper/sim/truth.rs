@@ -241,7 +241,7 @@ impl World {
                 // It removes the old one all the same.
                 let is_shadowed = entry.is_replacement()
                     && matches!(self.keeper.desired.declared().wanted(&key), Wanted::Object(_, owner) if owner != entry.source);
-                if !self.stood_since(entry.seq, &key, &value)
+                if !self.stood_since(entry, &key, &value)
                     && !self.onlooker.unprovable.contains(&key)
                     && !is_shadowed
                 {
@@ -256,21 +256,32 @@ impl World {
         self.onlooker.wrong.extend(wrong);
     }
 
-    fn stood_since(&self, seq: u64, key: &Key, value: &str) -> bool {
+    /// Whether the value has stood under the key since the entry was taken; of a removal, whether nothing of its
+    /// source's has.
+    fn stood_since(&self, entry: &Entry, key: &Key, value: &str) -> bool {
         let seen = &self.onlooker;
-        let stands = match seen.stands.get(key) {
-            Some(values) => values.contains(value),
-            None => value == NOTHING,
+        let has_stood = |value: &str| {
+            let stands = match seen.stands.get(key) {
+                Some(values) => values.contains(value),
+                None => value == NOTHING,
+            };
+            let last = seen.stood.get(&(key.clone(), value.to_owned()));
+            stands || last >= seen.taken.get(&entry.seq)
         };
         let is_kept = matches!(key, Key::Cluster(_)) && value == NOTHING && {
             let says = self.keeper.desired.declared().all(key);
             says.iter()
                 .any(|(_, says)| says.stance == Stance::Kept(Why::StillUsed))
         };
-        // Another source stands for it, with its own value.
+        // Another source stands for it, with its own value, or did meanwhile.
         let has_others = value == NOTHING && {
             let says = self.keeper.desired.declared().all(key);
+            let others = self.disk.journal.iter().map(|(other, _)| other);
+            let mut asked = others
+                .filter(|other| other.source != entry.source)
+                .flat_map(asks);
             says.iter().any(|(_, says)| says.standing().is_some())
+                || asked.any(|(of, value)| of == *key && value != NOTHING && has_stood(&value))
         };
         // Somebody else has put it there since Sōzu was last read.
         let is_unread = value == NOTHING && {
@@ -279,8 +290,7 @@ impl World {
                 .get(key)
                 .is_some_and(|values| values.iter().all(is_theirs))
         };
-        let last = seen.stood.get(&(key.clone(), value.to_owned()));
-        stands || is_unread || is_kept || has_others || last >= seen.taken.get(&seq)
+        has_stood(value) || is_unread || is_kept || has_others
     }
 
     /// Verdicts about one key come in the order of the log.
@@ -494,16 +504,14 @@ impl World {
             }
             let mut is_exempt = self.had_strangers;
             for key in keys {
-                match verdict {
-                    Verdict::Superseded if matches!(key, Key::Backend(_)) => {
-                        uncertain.insert(key.clone());
-                    }
-                    Verdict::Applied | Verdict::TakenOver => {
-                        uncertain.remove(key);
-                    }
-                    _ => {}
+                let is_overtaken =
+                    *verdict == Verdict::Superseded && matches!(key, Key::Backend(_));
+                is_exempt |= is_overtaken || uncertain.contains(key);
+                if is_overtaken {
+                    uncertain.insert(key.clone());
+                } else if matches!(verdict, Verdict::Applied | Verdict::TakenOver) {
+                    uncertain.remove(key);
                 }
-                is_exempt |= uncertain.contains(key);
                 // What waited for its cluster at that time may have lain in Sōzu all the same.
                 is_exempt |= held.contains(key) || self.has_waited(key);
             }
