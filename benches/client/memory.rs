@@ -1,12 +1,16 @@
 //! (c) What an idle connection costs.
 
-use std::{fs, time::Instant};
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
 
 use sozu_socket::Pool;
 use testkit::Sozu;
 use tokio::{
     runtime::Builder,
     task::{JoinSet, yield_now},
+    time::sleep,
 };
 
 use crate::{
@@ -56,6 +60,11 @@ async fn with_idle_connections(sozu: &Sozu) -> Pool {
     }
     sozu.continue_main().unwrap();
     asking.join_all().await;
+    // time and occasion for the allocator to give back what the exchanges needed
+    for _ in 0..100 {
+        pool.exchange(crate::light()).await.unwrap();
+        sleep(Duration::from_millis(10)).await;
+    }
     pool
 }
 
