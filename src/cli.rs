@@ -66,7 +66,7 @@ enum Command {
 pub fn run(arguments: &Arguments) -> Exit {
     let path = || path(arguments.config.as_deref());
     if arguments.socket.is_some() && !matches!(arguments.command, Command::Ask(_)) {
-        let hint = "--socket is for commands that ask the running daemon; leave it out";
+        let hint = "--socket is for commands that ask the running daemon, see --help; leave it out";
         let _ = writeln!(io::stderr(), "{hint}");
         return Exit::Usage;
     }

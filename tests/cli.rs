@@ -59,6 +59,7 @@ fn a_wrong_command_line_ends_with_2() {
         &["holds"],
         &["orphans", "remove"],
         &["journal", "--since", "yesterday"],
+        &["check", "--socket", "/nonexistent"],
     ] {
         let ended = ended(binary().args(arguments));
         assert_eq!((ended.status, ended.out.as_str()), (2, ""), "{arguments:?}");
