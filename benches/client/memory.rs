@@ -18,27 +18,33 @@ use crate::{
     table::Table,
 };
 
-const CONNECTIONS: usize = 300;
+const CONNECTIONS: usize = 200;
+const POOLS: usize = 3;
 
 pub(crate) fn of_idle_connections(sozu: &Sozu, table: &mut Table) {
     // one thread, so that all memory is given back to where it is taken from
     let runtime = Builder::new_current_thread().enable_all().build().unwrap();
     let main = sozu.main_pid().unwrap();
     let us = std::process::id().cast_signed();
-    // what so many exchanges at once need and give back stays with the allocator: the second time it is there already
+    // what so many exchanges at once need and give back stays with the allocator: the next time it is there already
     let first = runtime.block_on(with_idle_connections(sozu));
     let (ours, theirs) = (resident(us), resident(main));
-    let second = runtime.block_on(with_idle_connections(sozu));
+    let others: Vec<_> = (0..POOLS)
+        .map(|_| runtime.block_on(with_idle_connections(sozu)))
+        .collect();
     let each = |now: f64, before: f64| {
-        let bytes = (now - before) / CONNECTIONS as f64;
+        let bytes = (now - before) / (POOLS * CONNECTIONS) as f64;
         format!("{:.1} kB", bytes / 1e3)
     };
     table.shown(
-        &format!("(c) resident memory for each of {CONNECTIONS} idle connections"),
+        &format!(
+            "(c) resident memory for each of {} idle connections",
+            POOLS * CONNECTIONS
+        ),
         each(resident(us), ours),
         format!("Sōzu's main process {}", each(resident(main), theirs)),
     );
-    drop((first, second));
+    drop((first, others));
 }
 
 /// A pool that has used so many connections at once.
