@@ -279,7 +279,7 @@ impl World {
             let others = self.disk.journal.iter().map(|(other, _)| other);
             let mut asked = others
                 .filter(|other| other.source != entry.source)
-                .flat_map(asks);
+                .flat_map(|other| asks(other));
             says.iter().any(|(_, says)| says.standing().is_some())
                 || asked.any(|(of, value)| of == *key && value != NOTHING && has_stood(&value))
         };
