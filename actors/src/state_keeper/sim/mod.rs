@@ -12,6 +12,7 @@ mod disk;
 mod exhaustive;
 mod faults;
 mod floods;
+mod found;
 mod letters;
 mod ops;
 mod orders;
