@@ -99,8 +99,8 @@ pub(super) struct Doubts {
     pub unanswered: KeyMap<(Arc<Object>, u32)>,
     /// Sent where nothing was believed to be, and perhaps not taken; a read tells what is there.
     pub added: KeyMap<Arc<Object>>,
-    /// Refused once because Sōzu did not hold what was believed.
-    pub contradicted: KeySet,
+    /// How often it was refused because Sōzu did not hold what was believed.
+    pub contradicted: KeyMap<u32>,
     /// Refused though no change of the tail wanted it, and why: it is not tried again.
     pub spurned: KeyMap<(Arc<Object>, String)>,
 }

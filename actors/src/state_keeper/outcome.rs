@@ -20,6 +20,8 @@ use super::{
 const ONE_BY_ONE: usize = 1000;
 /// Unknown outcomes of one key sent alone, not held, until it is refused.
 const UNANSWERED: u32 = 3;
+/// So often Sōzu may hold something else than was just read, as a stranger puts it there, until a change is refused.
+const CONTRADICTED: u32 = 3;
 
 impl Keeper {
     pub(super) fn on_sent(&mut self, now: Now, outcome: &Outcome) {
@@ -57,14 +59,19 @@ impl Keeper {
             Meaning::Applied => self.applied(&steps),
             Meaning::Skipped => self.not_as_believed(steps),
             Meaning::NotAsBelieved(reason) => {
-                let again = steps
-                    .iter()
-                    .any(|step| self.doubts.contradicted.contains(&step.key));
-                if again {
+                let mut most = 0;
+                for step in &steps {
+                    let times = self
+                        .doubts
+                        .contradicted
+                        .entry(step.key.clone())
+                        .or_default();
+                    *times += 1;
+                    most = most.max(*times);
+                }
+                if most >= CONTRADICTED {
                     return self.refuse_steps(&steps, &reason);
                 }
-                let keys = steps.iter().map(|step| step.key.clone());
-                self.doubts.contradicted.extend(keys);
                 self.not_as_believed(steps);
             }
             // Nothing was sent: one record of the file is larger than the limit.

@@ -218,7 +218,9 @@ impl Keeper {
         self.doubts.unproven.retain(|key| dirty.contains(key));
         self.doubts.suspects.retain(|key, _| dirty.contains(key));
         self.doubts.unanswered.retain(|key, _| dirty.contains(key));
-        self.doubts.contradicted.retain(|key| dirty.contains(key));
+        self.doubts
+            .contradicted
+            .retain(|key, _| dirty.contains(key));
     }
 
     /// A frontend that this life of Sōzu held once, and holds no longer: workers may have it still, if

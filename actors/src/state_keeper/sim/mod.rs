@@ -13,6 +13,7 @@ mod exhaustive;
 mod faults;
 mod floods;
 mod found;
+mod judge;
 mod letters;
 mod ops;
 mod orders;

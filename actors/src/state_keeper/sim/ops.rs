@@ -250,7 +250,7 @@ impl World {
                 let _ = self.sozu.dispatch(&front("stranger").add());
             }
             Op::StrangerRemoves => {
-                self.had_strangers = true;
+                self.strangers_remove(front("a").key().unwrap());
                 for cluster in ["a", "b", "stranger"] {
                     let _ = self.sozu.dispatch(&front(cluster).remove().unwrap());
                 }

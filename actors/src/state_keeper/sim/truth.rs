@@ -4,22 +4,16 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::super::{
-    declared::{Declaration, Stance, Why},
+    declared::{Stance, Why},
     verdict::Verdict,
 };
-use super::{
-    World,
-    sozu::{NO_ROUTE, held_in, mark},
-    text, *,
-};
+use super::{World, sozu::held_in, text, *};
 use crate::state_keeper::{
     events::Acceptance,
     key::{Key, key_of},
 };
 
-const NOTHING: &str = "nothing";
-/// So often something goes wrong before a change is refused for want of an answer.
-const UNANSWERED: usize = 3;
+pub(super) const NOTHING: &str = "nothing";
 
 /// What was seen so far.
 #[derive(Default)]
@@ -32,14 +26,14 @@ pub(super) struct Onlooker {
     stood: HashMap<(Key, String), u64>,
     /// When an entry was written.
     taken: HashMap<u64, u64>,
-    /// What strangers have put there, in any life.
-    strangers: BTreeSet<(Key, String)>,
+    /// What strangers have put there, in any life, or that they have taken it away.
+    pub(super) strangers: BTreeSet<(Key, String)>,
     /// Was parked once: then it may be acknowledged before it is final.
-    parked: BTreeSet<u64>,
+    pub(super) parked: BTreeSet<u64>,
     /// Was not parked when it was last seen.
     folded: BTreeSet<u64>,
     /// Was parked until the end: its cluster never came.
-    never_folded: BTreeSet<u64>,
+    pub(super) never_folded: BTreeSet<u64>,
     settled: HashMap<SourceName, Option<Position>>,
     acknowledged: HashMap<SourceName, Option<Position>>,
     /// What the main process kept, or has in its saved state, though no worker took it, while the daemon died: nothing
@@ -47,13 +41,13 @@ pub(super) struct Onlooker {
     unprovable: BTreeSet<Key>,
     /// Went wrong in a life of Sōzu that nobody had seen yet, or was removed again before the daemon died: the
     /// keeper forgets its doubts about that.
-    undoubted: BTreeSet<Key>,
+    pub(super) undoubted: BTreeSet<Key>,
     /// What was wrong.
     pub(super) wrong: Vec<String>,
 }
 
 /// What an entry asks for: keys and values.
-fn asks(entry: &Entry) -> Vec<(Key, String)> {
+pub(super) fn asks(entry: &Entry) -> Vec<(Key, String)> {
     let Some(request) = entry.request.request_type.as_ref() else {
         return Vec::new();
     };
@@ -71,16 +65,12 @@ fn asks(entry: &Entry) -> Vec<(Key, String)> {
     comes.into_iter().chain(goes).collect()
 }
 
-/// What a source says of a key, as far as it outlives the daemon.
-fn shown(says: &Declaration) -> String {
-    let object = says.object.as_deref().map(text);
-    format!(
-        "{:?} {object:?} {:?} {}",
-        says.stance, says.origin, says.since
-    )
-}
-
 impl World {
+    pub(super) fn strangers_remove(&mut self, key: Key) {
+        self.had_strangers = true;
+        self.onlooker.strangers.insert((key, NOTHING.to_owned()));
+    }
+
     pub(super) fn strangers_put(&mut self, objects: &[Object]) {
         self.had_strangers = true;
         for object in objects {
@@ -96,6 +86,18 @@ impl World {
         let keys: BTreeSet<Key> = strangers.iter().map(|(key, _)| key.clone()).collect();
         let held = self.sozu.holds().swap_remove(0).into_iter();
         strangers.extend(held.filter(|(key, _)| keys.contains(key)));
+        self.forget_what_workers_refused();
+    }
+
+    /// What Sōzu holds or has saved, and none of its workers has: should it be asked for once more, nothing tells it
+    /// from other objects.
+    fn forget_what_workers_refused(&mut self) {
+        let workers = self.sozu.holds().split_off(1);
+        let is_with_workers =
+            |(key, value): &(Key, String)| workers.iter().any(|held| held.get(key) == Some(value));
+        let saved = [&self.sozu.main, &self.older].into_iter().flat_map(held_in);
+        let refused = saved.filter(|held| !held.0.kind().is_frontend() && !is_with_workers(held));
+        self.onlooker.unprovable.extend(refused.map(|(key, _)| key));
     }
 
     /// A batch goes to a life of Sōzu that nobody has seen yet: what stands there under these keys, nobody has read.
@@ -184,22 +186,12 @@ impl World {
         self.onlooker.wrong.extend(wrong);
     }
 
-    fn is_parked(&self, seq: u64) -> bool {
-        let mut tail = self.keeper.tail.iter();
-        tail.any(|folded| folded.entry.seq == seq && folded.is_parked())
-    }
-
     /// The daemon has died: what it said of positions is said again from its start, and what it knew
     /// of a file that Sōzu could not read to its end, or of a route that it has removed since, is gone with it.
     pub(super) fn forget_what_died(&mut self) {
         let left = self.sozu.left_behind.iter().cloned();
         self.onlooker.unprovable.extend(left);
-        let workers = self.sozu.holds().split_off(1);
-        let is_with_workers =
-            |(key, value): &(Key, String)| workers.iter().any(|held| held.get(key) == Some(value));
-        let saved = [&self.sozu.main, &self.older].into_iter().flat_map(held_in);
-        let refused = saved.filter(|held| !held.0.kind().is_frontend() && !is_with_workers(held));
-        self.onlooker.unprovable.extend(refused.map(|(key, _)| key));
+        self.forget_what_workers_refused();
         let declared = self.keeper.desired.declared();
         let ever = self.keeper.doubts.ever.iter();
         let removed = ever.filter(|key| declared.wanted(key) == Wanted::Nothing);
@@ -239,8 +231,9 @@ impl World {
             }
             for (key, value) in asks(entry) {
                 // It removes the old one all the same.
-                let is_shadowed = entry.is_replacement()
-                    && matches!(self.keeper.desired.declared().wanted(&key), Wanted::Object(_, owner) if owner != entry.source);
+                let has_others = matches!(self.keeper.desired.declared().wanted(&key), Wanted::Object(_, owner) if owner != entry.source);
+                let is_shadowed =
+                    entry.is_replacement() && (has_others || self.others_stood(entry, &key));
                 if !self.stood_since(entry, &key, &value)
                     && !self.onlooker.unprovable.contains(&key)
                     && !is_shadowed
@@ -260,37 +253,41 @@ impl World {
     /// source's has.
     fn stood_since(&self, entry: &Entry, key: &Key, value: &str) -> bool {
         let seen = &self.onlooker;
-        let has_stood = |value: &str| {
-            let stands = match seen.stands.get(key) {
-                Some(values) => values.contains(value),
-                None => value == NOTHING,
-            };
-            let last = seen.stood.get(&(key.clone(), value.to_owned()));
-            stands || last >= seen.taken.get(&entry.seq)
-        };
         let is_kept = matches!(key, Key::Cluster(_)) && value == NOTHING && {
             let says = self.keeper.desired.declared().all(key);
             says.iter()
                 .any(|(_, says)| says.stance == Stance::Kept(Why::StillUsed))
         };
-        // Another source stands for it, with its own value, or did meanwhile.
         let has_others = value == NOTHING && {
             let says = self.keeper.desired.declared().all(key);
-            let others = self.disk.journal.iter().map(|(other, _)| other);
-            let mut asked = others
-                .filter(|other| other.source != entry.source)
-                .flat_map(|other| asks(other));
-            says.iter().any(|(_, says)| says.standing().is_some())
-                || asked.any(|(of, value)| of == *key && value != NOTHING && has_stood(&value))
+            let stands = says.iter().any(|(_, says)| says.standing().is_some());
+            stands || self.others_stood(entry, key)
         };
-        // Somebody else has put it there since Sōzu was last read.
-        let is_unread = value == NOTHING && {
-            let is_theirs = |held: &String| seen.strangers.contains(&(key.clone(), held.clone()));
-            seen.stands
-                .get(key)
-                .is_some_and(|values| values.iter().all(is_theirs))
+        // Somebody else has put it there, or taken it away, since Sōzu was last read.
+        let is_theirs = |held: &String| seen.strangers.contains(&(key.clone(), held.clone()));
+        let stands = seen.stands.get(key);
+        let is_unread = stands.is_some_and(|values| values.iter().all(is_theirs));
+        self.has_stood(entry, key, value) || is_unread || is_kept || has_others
+    }
+
+    /// Whether the main process and a worker have held the value since the entry was taken.
+    fn has_stood(&self, entry: &Entry, key: &Key, value: &str) -> bool {
+        let seen = &self.onlooker;
+        let stands = match seen.stands.get(key) {
+            Some(values) => values.contains(value),
+            None => value == NOTHING,
         };
-        has_stood(value) || is_unread || is_kept || has_others
+        let last = seen.stood.get(&(key.clone(), value.to_owned()));
+        stands || last >= seen.taken.get(&entry.seq)
+    }
+
+    /// Whether they have held what another source asked for.
+    fn others_stood(&self, entry: &Entry, key: &Key) -> bool {
+        let entries = self.disk.journal.iter().map(|(other, _)| other);
+        let others = entries.filter(|other| other.source != entry.source);
+        let mut asked = others.flat_map(|other| asks(other));
+        asked
+            .any(|(of, value)| of == *key && value != NOTHING && self.has_stood(entry, key, &value))
     }
 
     /// Verdicts about one key come in the order of the log.
@@ -314,269 +311,5 @@ impl World {
             }
         }
         self.onlooker.wrong.extend(wrong);
-    }
-
-    /// At rest the promise holds as a whole.
-    pub(super) fn judge(&mut self) -> Result<(), String> {
-        let mut wrong = std::mem::take(&mut self.onlooker.wrong);
-        let parked = self
-            .disk
-            .journal
-            .iter()
-            .filter(|(entry, _)| self.is_parked(entry.seq))
-            .count();
-        // A certificate whose file went before its private key was ever read again waits for it, shown.
-        let mut unservable = self.keeper.unservable.keys();
-        let lacks_its_key = unservable.any(|key| self.lacks_its_private_key(key));
-        for (entry, verdict) in &self.disk.journal {
-            match verdict {
-                None if !self.is_parked(entry.seq) && !lacks_its_key => {
-                    wrong.push(format!(
-                        "{} has no verdict at rest: {:?}",
-                        entry.seq,
-                        asks(entry)
-                    ));
-                }
-                Some(Verdict::Refused(reason)) => {
-                    let ours = [
-                        // By workers that refused its cluster, which stays while somebody routes to it.
-                        "no such cluster",
-                        "owns it",
-                        "left it behind",
-                        "is not known",
-                        "did not come within",
-                    ];
-                    let is_phantom = reason.contains(NO_ROUTE)
-                        && asks(entry)
-                            .iter()
-                            .any(|(key, _)| self.onlooker.undoubted.contains(key));
-                    let is_ours = ours.iter().any(|words| reason.contains(words))
-                        || is_phantom
-                        || (reason.starts_with("no answer") && self.troubles >= UNANSWERED);
-                    if mark(&entry.request).is_none() && !is_ours {
-                        wrong.push(format!(
-                            "{} is refused for a trouble that passed: {reason}",
-                            entry.seq
-                        ));
-                    }
-                }
-                _ => {}
-            }
-        }
-        if parked == 0 && !lacks_its_key {
-            let on_disk: BTreeMap<(Key, SourceName), String> = self
-                .disk
-                .objects
-                .iter()
-                .map(|(place, says)| (place.clone(), shown(says)))
-                .collect();
-            let declared = self.keeper.desired.declared();
-            let in_memory: BTreeMap<(Key, SourceName), String> = declared
-                .keys()
-                .flat_map(|key| {
-                    declared
-                        .all(key)
-                        .iter()
-                        .map(move |(source, says)| ((key.clone(), source.clone()), shown(says)))
-                })
-                .collect();
-            if on_disk != in_memory {
-                wrong.push(format!(
-                    "the accepted sets on disk differ: {on_disk:#?} {in_memory:#?}"
-                ));
-            }
-        }
-        self.judge_sozu(&mut wrong);
-        if !lacks_its_key {
-            self.judge_verdicts(&mut wrong);
-        }
-        for topic in &self.topics {
-            let last = self.disk.positions.get(&topic.source).copied();
-            let settled = self.keeper.settled_position(&topic.source);
-            if settled != last && !lacks_its_key {
-                wrong.push(format!(
-                    "all is settled, but {} may acknowledge only {settled:?} of {last:?}",
-                    topic.source
-                ));
-            }
-        }
-        if self.carried_out >= TOO_LONG {
-            wrong.push("the keeper never comes to rest".to_owned());
-        }
-        if wrong.is_empty() {
-            return Ok(());
-        }
-        let journal = self.disk.journal.iter().map(|(entry, verdict)| {
-            let asks = asks(entry).into_iter();
-            let asks: Vec<String> = asks
-                .map(|(key, value)| format!("{key} = {value:.80}"))
-                .collect();
-            format!(
-                "{} {}: {verdict:?}: {}",
-                entry.seq,
-                entry.source,
-                asks.join(", ")
-            )
-        });
-        let journal: Vec<String> = journal.collect();
-        Err(format!("{wrong:#?}\nthe journal: {journal:#?}"))
-    }
-
-    fn lacks_its_private_key(&self, key: &Key) -> bool {
-        let wanted = self.keeper.desired.declared().wanted(key);
-        matches!(wanted, Wanted::Object(object, _) if object.is_keyless())
-    }
-
-    /// Sōzu's main process holds what is wanted, and beside it only what strangers put there.
-    fn judge_sozu(&self, wrong: &mut Vec<String>) {
-        let held = self.sozu.holds().remove(0);
-        let declared = self.keeper.desired.declared();
-        let keys: BTreeSet<&Key> = held.keys().chain(declared.keys()).collect();
-        for key in keys {
-            if self.keeper.doubts.divergent.contains(key) {
-                continue;
-            }
-            let holds = held.get(key);
-            let fine = match declared.wanted(key) {
-                Wanted::Object(object, _) => {
-                    // Nobody asked Sōzu as long as another source's object stood there; or its private key went
-                    // with its file. It is shown.
-                    let is_refused = mark(&object.add()).is_some() || object.is_keyless();
-                    let is_shown = self.keeper.unservable.contains_key(key);
-                    holds == Some(&text(&object)) || (is_refused && is_shown)
-                }
-                Wanted::Nothing => {
-                    let is_used = self.keeper.desired.is_used(key);
-                    holds.is_none() || is_used
-                }
-                Wanted::NoOpinion => holds.is_none_or(|value| {
-                    // A cluster that workers refused stays while others use it.
-                    let is_used = self.keeper.desired.is_used(key);
-                    is_used
-                        || self
-                            .onlooker
-                            .strangers
-                            .contains(&(key.clone(), value.clone()))
-                }),
-            };
-            if !fine {
-                wrong.push(format!(
-                    "{key}: wanted {:?}, held {holds:?}",
-                    declared.wanted(key)
-                ));
-            }
-        }
-    }
-
-    /// Whether an entry about the key waited for its cluster once.
-    fn has_waited(&self, key: &Key) -> bool {
-        let of_it = |entry: &Entry| asks(entry).iter().any(|(of, _)| of == key);
-        let parked = &self.onlooker.parked;
-        let mut journal = self.disk.journal.iter();
-        journal.any(|(entry, _)| parked.contains(&entry.seq) && of_it(entry))
-    }
-
-    /// The entries that were not refused, folded in order by the simplest rule, lead to what is wanted; and each
-    /// verdict says what its entry did there.
-    fn judge_verdicts(&self, wrong: &mut Vec<String>) {
-        type Says = BTreeMap<SourceName, (u64, String)>;
-        let mut said: BTreeMap<Key, Says> = BTreeMap::new();
-        // A backend that was overtaken may have stood there, or have waited for its cluster still.
-        let mut uncertain: BTreeSet<Key> = BTreeSet::new();
-        let wanted = |says: Option<&Says>| -> String {
-            let eldest = says.and_then(|says| says.values().min());
-            eldest.map_or(NOTHING.to_owned(), |(_, value)| value.clone())
-        };
-        // What the guard holds is wanted still.
-        let mut held: BTreeSet<Key> = BTreeSet::new();
-        for (entry, verdict) in &self.disk.journal {
-            let Some(verdict) = verdict
-                .as_ref()
-                .filter(|it| !matches!(it, Verdict::Refused(_)))
-            else {
-                continue;
-            };
-            let asked = asks(entry);
-            let keys = asked.iter().map(|(key, _)| key);
-            if *verdict == Verdict::Held {
-                held.extend(keys.cloned());
-                continue;
-            }
-            let mut is_exempt = self.had_strangers;
-            for key in keys {
-                let is_overtaken =
-                    *verdict == Verdict::Superseded && matches!(key, Key::Backend(_));
-                is_exempt |= is_overtaken || uncertain.contains(key);
-                if is_overtaken {
-                    uncertain.insert(key.clone());
-                } else if matches!(verdict, Verdict::Applied | Verdict::TakenOver) {
-                    uncertain.remove(key);
-                }
-                // What waited for its cluster at that time may have lain in Sōzu all the same.
-                is_exempt |= held.contains(key) || self.has_waited(key);
-            }
-            if self.onlooker.never_folded.contains(&entry.seq) || self.is_parked(entry.seq) {
-                continue;
-            }
-            let all_wanted = |said: &BTreeMap<Key, Says>| -> Vec<String> {
-                asked.iter().map(|(key, _)| wanted(said.get(key))).collect()
-            };
-            let before = all_wanted(&said);
-            for (key, value) in &asked {
-                let says = said.entry(key.clone()).or_default();
-                if value == NOTHING {
-                    says.remove(&entry.source);
-                } else {
-                    let since = says
-                        .get(&entry.source)
-                        .map_or(entry.seq, |(since, _)| *since);
-                    says.insert(entry.source.clone(), (since, value.clone()));
-                }
-                if let (Key::Cluster(id), NOTHING, None) = (key, value.as_str(), &entry.origin) {
-                    let of = format!("\"cluster_id\":\"{id}\"");
-                    for says in said.values_mut() {
-                        says.retain(|source, (_, value)| {
-                            *source != entry.source || !value.contains(&of)
-                        });
-                    }
-                }
-                is_exempt |= matches!(key, Key::Cluster(_));
-            }
-            let after = all_wanted(&said);
-            let changes = matches!(
-                verdict,
-                Verdict::Applied | Verdict::Superseded | Verdict::TakenOver | Verdict::Divergent
-            );
-            // A removal that was taken while nobody knew what Sōzu holds may be called applied.
-            let removed = asked.iter().zip(&after);
-            let mut removed = removed.filter(|((_, value), _)| value == NOTHING);
-            is_exempt |= before == after && removed.any(|(_, after)| after == NOTHING);
-            if changes != (before != after) && !is_exempt {
-                wrong.push(format!(
-                    "{} is {verdict:?}, but turned {before:?} into {after:?}",
-                    entry.seq
-                ));
-            }
-        }
-        let declared = self.keeper.desired.declared();
-        for (key, says) in &said {
-            let kept = declared
-                .all(key)
-                .iter()
-                .any(|(_, says)| matches!(says.stance, Stance::Kept(_)));
-            let is = match declared.wanted(key) {
-                Wanted::Object(object, _) => text(&object),
-                _ => NOTHING.to_owned(),
-            };
-            let should = wanted(Some(says));
-            if is != should && !kept {
-                wrong.push(format!("{key}: {is} is wanted, declared is {should}"));
-            }
-        }
-        for key in declared.keys() {
-            if !said.contains_key(key) && matches!(declared.wanted(key), Wanted::Object(..)) {
-                wrong.push(format!("{key} is wanted and was never declared"));
-            }
-        }
     }
 }
