@@ -115,9 +115,12 @@ pub fn is_vouched(words: &str) -> bool {
     !answers.is_empty() && answers.iter().all(|answer| *answer == "OK")
 }
 
-/// Whether a worker has named itself in the answer to a request that was sent alone.
+/// Whether any worker has answered, well or not, of those that were asked.
 pub fn is_from_workers(words: &str) -> bool {
-    !worker_answers(words).is_empty()
+    match words.strip_prefix("loading state: ") {
+        Some(counts) => !counts.starts_with("0 ok messages, 0 errors"),
+        None => !worker_answers(words).is_empty(),
+    }
 }
 
 /// The workers' words in `1: found no listener, 0: OK`, in which a worker names itself.
@@ -152,6 +155,20 @@ mod tests {
             message: words.to_owned(),
             ..Refusal::default()
         })))
+    }
+
+    #[test]
+    fn a_worker_that_answers_is_heard_however_many_were_asked() {
+        let counts = |ok, errors| {
+            format!(
+                "loading state: {ok} ok messages, {errors} errors, timed out: true, reverted entries: 0"
+            )
+        };
+        assert!(is_from_workers("1: could not add route"));
+        assert!(is_from_workers(&counts(1, 0)));
+        assert!(is_from_workers(&counts(0, 2)));
+        assert!(!is_from_workers(&counts(0, 0)));
+        assert!(!is_from_workers("the connection broke"));
     }
 
     #[test]

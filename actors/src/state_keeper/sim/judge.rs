@@ -169,9 +169,10 @@ impl World {
                 Wanted::NoOpinion => holds.is_none_or(|value| {
                     // A cluster that workers refused stays while others use it.
                     let is_used = self.keeper.desired.is_used(key);
-                    // It came with a saved state, and was not taken for want of its cluster.
+                    // It came with a saved state, and was not taken by workers or for want of its cluster.
                     is_used
                         || self.has_waited(key)
+                        || self.onlooker.unprovable.contains(key)
                         || self
                             .onlooker
                             .strangers

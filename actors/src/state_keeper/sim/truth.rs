@@ -38,7 +38,7 @@ pub(super) struct Onlooker {
     acknowledged: HashMap<SourceName, Option<Position>>,
     /// What the main process kept, or has in its saved state, though no worker took it, while the daemon died: nothing
     /// tells it from other objects. (Of frontends: Sōzu cancels the task of a file that it cannot read to its end.)
-    unprovable: BTreeSet<Key>,
+    pub(super) unprovable: BTreeSet<Key>,
     /// Went wrong in a life of Sōzu that nobody had seen yet, or was removed again before the daemon died: the
     /// keeper forgets its doubts about that.
     pub(super) undoubted: BTreeSet<Key>,
