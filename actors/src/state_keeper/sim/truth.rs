@@ -36,8 +36,9 @@ pub(super) struct Onlooker {
     pub(super) never_folded: BTreeSet<u64>,
     settled: HashMap<SourceName, Option<Position>>,
     acknowledged: HashMap<SourceName, Option<Position>>,
-    /// What the main process kept, or has in its saved state, though no worker took it, while the daemon died: nothing
-    /// tells it from other objects. (Of frontends: Sōzu cancels the task of a file that it cannot read to its end.)
+    /// What the main process kept though no worker took it, when the daemon died or Sōzu came back with a saved state, or
+    /// what went to a life that nobody had seen: nothing tells it from other objects. (Of frontends: Sōzu cancels the
+    /// task of a file that it cannot read to its end.)
     pub(super) unprovable: BTreeSet<Key>,
     /// Went wrong in a life of Sōzu that nobody had seen yet, or was removed again before the daemon died: the
     /// keeper forgets its doubts about that.
