@@ -2,13 +2,13 @@
 
 use std::io::{self, BufWriter, Write};
 
-use serde::Serialize;
 use sozu_command_lib::proto::command::{Request, Response, request::RequestType};
 
 use crate::{
     Answer, BulkAnswer, ExchangeError, Pool,
     exchange_dir::{ExchangeDirectory, ExchangeFile, Purpose},
     pool::not_sent,
+    records::Records,
 };
 
 /// Requests in a file that Sōzu can load. Dropping it removes the file, which blocks for a moment.
@@ -90,16 +90,16 @@ fn written(
         ))
     };
     let mut writer = BufWriter::with_capacity(1 << 16, &made.file);
-    let mut record = Vec::new();
+    let mut records = Records::default();
     for (number, request) in requests.iter().enumerate() {
-        write_record(&mut record, number, request).map_err(not_sent)?;
+        let record = records.of(number, request).map_err(not_sent)?;
         if record.len() > limit {
             return Err(ExchangeError::TooLarge {
                 size: record.len(),
                 limit,
             });
         }
-        writer.write_all(&record).map_err(failed)?;
+        writer.write_all(record).map_err(failed)?;
     }
     writer.flush().map_err(failed)?;
     drop(writer);
@@ -108,23 +108,6 @@ fn written(
         file: made,
         entries: requests.len(),
     })
-}
-
-/// `WorkerRequest` of sozu-command-lib, without owning the request.
-#[derive(Serialize)]
-struct Record<'a> {
-    id: String,
-    content: &'a Request,
-}
-
-/// One record as Sōzu reads it (`sozu-command-lib` 2.3.3, `state.rs`, `write_requests_to_file`).
-fn write_record(record: &mut Vec<u8>, number: usize, request: &Request) -> serde_json::Result<()> {
-    record.clear();
-    let id = format!("LOAD-{number}");
-    let content = request;
-    serde_json::to_writer(&mut *record, &Record { id, content })?;
-    record.extend_from_slice(b"\n\0");
-    Ok(())
 }
 
 /// Sōzu's count of what it did not take, which only a `PROCESSING` message tells (sozu 2.3.3, `requests.rs`).
@@ -174,10 +157,7 @@ pub(crate) fn sozu_cannot_open(error: ExchangeError) -> ExchangeError {
 
 #[cfg(test)]
 mod tests {
-    use sozu_command_lib::{
-        parser::parse_several_requests,
-        proto::command::{Cluster, WorkerRequest},
-    };
+    use sozu_command_lib::proto::command::Cluster;
 
     use super::*;
     use crate::Refusal;
@@ -188,21 +168,6 @@ mod tests {
             ..Cluster::default()
         };
         RequestType::AddCluster(cluster).into()
-    }
-
-    #[test]
-    fn sozus_own_parser_reads_the_records() {
-        let requests = vec![cluster("a"), cluster("b\0\n")];
-        let mut file = Vec::new();
-        for (number, request) in requests.iter().enumerate() {
-            let mut record = Vec::new();
-            write_record(&mut record, number, request).unwrap();
-            file.extend(record);
-        }
-        let (rest, read) = parse_several_requests::<WorkerRequest>(&file).unwrap();
-        assert!(rest.is_empty() || rest == b"\n", "{rest:?}");
-        let read: Vec<Request> = read.into_iter().map(|record| record.content).collect();
-        assert_eq!(read, requests);
     }
 
     #[test]

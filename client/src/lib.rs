@@ -54,6 +54,7 @@ mod monitor;
 mod patience;
 mod pool;
 mod questions;
+mod records;
 pub mod requests;
 mod saved;
 mod sozu_config;
