@@ -26,7 +26,7 @@ mod bus;
 
 use table::Table;
 
-/// As in the daemon: the same allocator on both sides of a comparison.
+/// As in the daemon, with what its `main` does first: the same allocator on both sides of a comparison.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -45,6 +45,7 @@ fn main() {
     let wanted = |part: &str| only.is_empty() || only.split(',').any(|it| it == part);
     let clusters = ground::number("CLUSTERS", 50_000);
     let mut table = Table::default();
+    nix::sys::prctl::set_thp_disable(true).unwrap();
     ground::say_machine();
     if wanted("flood") || wanted("bus") {
         let bare = bare::bare(clusters);
