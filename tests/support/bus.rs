@@ -13,6 +13,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
+    ops::Range,
     path::{Path, PathBuf},
     sync::Arc,
     thread::JoinHandle,
@@ -47,6 +48,8 @@ use tokio::{
 };
 
 const ASK: Duration = Duration::from_mins(2);
+/// So many changes are handed over at once.
+const CHUNK: usize = 5_000;
 
 /// All that was ever published to a topic.
 pub struct Topic {
@@ -75,9 +78,17 @@ impl Topic {
 
     /// What the broker delivers: everything that is not acknowledged.
     pub fn delivers(&self) -> Vec<BusChange> {
+        self.changes(self.unacknowledged())
+    }
+
+    fn unacknowledged(&self) -> Range<usize> {
         let from = self.acknowledged.map_or(0, |last| last.entry + 1);
-        let from = usize::try_from(from).unwrap();
-        let messages = self.messages.iter().enumerate().skip(from);
+        usize::try_from(from).unwrap()..self.messages.len()
+    }
+
+    fn changes(&self, range: Range<usize>) -> Vec<BusChange> {
+        let messages = self.messages.iter().enumerate();
+        let messages = messages.skip(range.start).take(range.len());
         messages
             .map(|(n, request)| BusChange {
                 position: position(n),
@@ -350,11 +361,19 @@ impl Host {
     /// Hands over whatever the broker delivers, until all of it is taken.
     #[track_caller]
     pub fn consume(&self, topic: &Topic) {
-        for chunk in topic.delivers().chunks(5_000) {
+        let all = topic.unacknowledged();
+        let chunks = all.clone().step_by(CHUNK);
+        let chunks = chunks.map(|from| from..all.end.min(from + CHUNK));
+        // All of it is there before the first one goes.
+        let chunks: Vec<_> = chunks
+            .map(|range| (range.clone(), topic.changes(range)))
+            .collect();
+        for (range, mut changes) in chunks {
             let until = Instant::now() + ASK;
-            while let Err(error) = self.offer(topic, chunk.to_vec(), ASK) {
+            while let Err(error) = self.offer(topic, changes, ASK) {
                 assert!(Instant::now() < until, "{error}");
                 std::thread::sleep(Duration::from_millis(20));
+                changes = topic.changes(range.clone());
             }
         }
     }

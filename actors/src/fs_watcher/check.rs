@@ -74,7 +74,7 @@ fn refusals<'a>(
     max_request_bytes: usize,
 ) -> impl Iterator<Item = Fault> + 'a {
     objects.iter().filter_map(move |Keyed { key, object }| {
-        let refusal = admit(object, listeners, max_request_bytes).err()?;
+        let refusal = admit(object, object.bytes(), listeners, max_request_bytes).err()?;
         let (kind, reason) = (key.kind(), refusal.reason());
         Some(Fault::whole(format!(
             "{kind} {key} would be refused: {reason}"

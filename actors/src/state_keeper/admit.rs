@@ -1,5 +1,7 @@
 //! Admission: judged once, and stored with the entry.
 
+use std::net::SocketAddr;
+
 use super::{
     key::{Kind, Object},
     report::{Listeners, Protocol},
@@ -23,18 +25,22 @@ impl Refusal {
     }
 }
 
-/// Whether an object may be declared at all: its names, its size, its listener.
+/// Whether an object may be declared at all: its names, the size of the request that brings it in bytes, its listener.
 ///
 /// # Errors
 /// With the reason.
 pub fn admit(
     object: &Object,
+    bytes: usize,
     listeners: &Listeners,
     max_request_bytes: usize,
 ) -> Result<(), Refusal> {
     names(object)?;
-    size(object, max_request_bytes)?;
-    listener(object, listeners)
+    size(bytes, max_request_bytes)?;
+    match object.listener() {
+        Some(address) => listener(object.kind(), address, listeners),
+        None => Ok(()),
+    }
 }
 
 fn names(object: &Object) -> Result<(), Refusal> {
@@ -54,8 +60,7 @@ fn names(object: &Object) -> Result<(), Refusal> {
     }
 }
 
-fn size(object: &Object, max_request_bytes: usize) -> Result<(), Refusal> {
-    let bytes = prost::Message::encoded_len(&object.add());
+fn size(bytes: usize, max_request_bytes: usize) -> Result<(), Refusal> {
     if bytes > max_request_bytes {
         return Err(Refusal::Final(format!(
             "it takes {bytes} bytes, more than [sozu] max_request_bytes = {max_request_bytes}; \
@@ -65,16 +70,16 @@ fn size(object: &Object, max_request_bytes: usize) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn listener(object: &Object, listeners: &Listeners) -> Result<(), Refusal> {
-    let Some(address) = object.listener() else {
-        return Ok(());
-    };
-    let (kind, protocol) = match object {
-        Object::Certificate(_) => (Kind::Certificate, Protocol::Https),
-        Object::HttpsFrontend(_) => (Kind::HttpsFrontend, Protocol::Https),
-        Object::TcpFrontend(_) => (Kind::TcpFrontend, Protocol::Tcp),
-        Object::UdpFrontend(_) => (Kind::UdpFrontend, Protocol::Udp),
-        _ => (Kind::HttpFrontend, Protocol::Http),
+/// Whether Sōzu has the listener for what is of this kind.
+///
+/// # Errors
+/// With what is there instead.
+pub fn listener(kind: Kind, address: SocketAddr, listeners: &Listeners) -> Result<(), Refusal> {
+    let protocol = match kind {
+        Kind::Certificate | Kind::HttpsFrontend => Protocol::Https,
+        Kind::TcpFrontend => Protocol::Tcp,
+        Kind::UdpFrontend => Protocol::Udp,
+        _ => Protocol::Http,
     };
     match listeners.get(&address) {
         Some(found) if found.protocol == protocol => Ok(()),
@@ -106,6 +111,10 @@ mod tests {
     use super::*;
     use crate::state_keeper::examples::{HTTP, TCP, backend, cluster, http, tcp};
 
+    fn admit(object: &Object, listeners: &Listeners) -> Result<(), Refusal> {
+        super::admit(object, object.bytes(), listeners, 1000)
+    }
+
     fn listeners() -> Listeners {
         [(HTTP, Protocol::Http.into())].into()
     }
@@ -113,7 +122,7 @@ mod tests {
     #[test]
     fn ordinary_objects_are_let_in() {
         for object in [cluster("a"), backend("a", "a-1", 1), http("a", "a.example")] {
-            assert_eq!(admit(&object, &listeners(), 1000), Ok(()));
+            assert_eq!(admit(&object, &listeners()), Ok(()));
         }
     }
 
@@ -126,7 +135,7 @@ mod tests {
             (http("a", &"x".repeat(2000)), "max_request_bytes = 1000"),
         ];
         for (object, expected) in table {
-            let refusal = admit(&object, &listeners(), 1000).unwrap_err();
+            let refusal = admit(&object, &listeners()).unwrap_err();
             assert!(matches!(refusal, Refusal::Final(_)));
             assert!(refusal.reason().contains(expected), "{}", refusal.reason());
         }
@@ -134,10 +143,10 @@ mod tests {
 
     #[test]
     fn a_missing_listener_names_those_that_are_there() {
-        let refusal = admit(&tcp("a", "a.example"), &listeners(), 1000).unwrap_err();
+        let refusal = admit(&tcp("a", "a.example"), &listeners()).unwrap_err();
         assert!(refusal.reason().contains(&TCP.to_string()), "{refusal:?}");
         let elsewhere = [(TCP, Protocol::Http.into())].into();
-        let refusal = admit(&http("a", "a.example"), &elsewhere, 1000).unwrap_err();
+        let refusal = admit(&http("a", "a.example"), &elsewhere).unwrap_err();
         assert!(refusal.reason().contains(&TCP.to_string()), "{refusal:?}");
         assert!(matches!(refusal, Refusal::NoListener(_)));
     }

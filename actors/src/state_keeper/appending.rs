@@ -67,11 +67,10 @@ impl Keeper {
     /// Has entries written to the log.
     pub(super) fn append(
         &mut self,
-        entries: Vec<Entry>,
+        entries: Vec<Arc<Entry>>,
         sender: Sender,
         effects: &mut Vec<Effect>,
     ) {
-        let entries: Vec<Arc<Entry>> = entries.into_iter().map(Arc::new).collect();
         effects.push(Effect::Append {
             entries: entries.clone(),
             mark: sender.mark(),

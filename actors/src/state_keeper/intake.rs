@@ -1,7 +1,7 @@
 //! What sources send, one after the other: from a listing to entries of the log, compared,
 //! admitted, judged by the guard, written, folded. The orders of a bus are in `orders`.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 
 use sozu_command_lib::proto::command::Request;
 
@@ -12,7 +12,7 @@ use super::{
     events::{Effect, Now},
     guard,
     keeper::{Keeper, RefusedObject},
-    key::{Key, Kind, Object},
+    key::{Key, Kind, Object, listener_for},
     listing::{self, Changes, Taken},
     log::{Admission, Entry},
 };
@@ -122,7 +122,9 @@ impl Keeper {
     fn lacks_a_listener(&self, word: &Word, changes: &Changes) -> bool {
         let lacks = |source: &SourceName, key: &Key, object: &Object| {
             !self.was_refused(source, key, object)
-                && matches!(self.admit(object), Err(Refusal::NoListener(_)))
+                && object
+                    .listener()
+                    .is_some_and(|address| self.listener(object.kind(), address).is_err())
         };
         match word {
             Word::Listing(listing) => {
@@ -133,15 +135,22 @@ impl Keeper {
                 .changes
                 .iter()
                 .filter_map(|change| change.request.as_ref().ok()?.request_type.as_ref())
-                .filter_map(Object::brought_by)
-                .any(|object| matches!(self.admit(&object), Err(Refusal::NoListener(_)))),
+                .filter_map(listener_for)
+                .any(|(kind, address)| self.listener(kind, address).is_err()),
         }
     }
 
-    pub(super) fn admit(&self, object: &Object) -> Result<(), Refusal> {
+    /// Judges what a request of so many bytes brings.
+    pub(super) fn admit(&self, object: &Object, bytes: usize) -> Result<(), Refusal> {
         let none = Arc::default();
         let listeners = self.listeners.as_ref().unwrap_or(&none);
-        admit::admit(object, listeners, self.settings.max_request_bytes)
+        admit::admit(object, bytes, listeners, self.settings.max_request_bytes)
+    }
+
+    fn listener(&self, kind: Kind, address: SocketAddr) -> Result<(), Refusal> {
+        let none = Arc::default();
+        let listeners = self.listeners.as_ref().unwrap_or(&none);
+        admit::listener(kind, address, listeners)
     }
 
     /// Whether the same object was refused before and nothing about it has changed since.
@@ -202,7 +211,7 @@ impl Keeper {
         now: Now,
         source: &SourceName,
         changes: &Changes,
-        entries: &mut Vec<Entry>,
+        entries: &mut Vec<Arc<Entry>>,
     ) {
         // What the listing says no more, or says differently, is no longer refused.
         let still: std::collections::HashSet<&Key> =
@@ -213,7 +222,7 @@ impl Keeper {
             if self.was_refused(source, key, object) {
                 continue;
             }
-            let admission = match self.admit(object) {
+            let admission = match self.admit(object, object.bytes()) {
                 Ok(()) => Admission::Order,
                 Err(refusal) => Admission::Refused(refusal.reason().to_owned()),
             };
@@ -226,7 +235,7 @@ impl Keeper {
             }
             for request in requests {
                 self.last_seq += 1;
-                entries.push(Entry {
+                entries.push(Arc::new(Entry {
                     seq: self.last_seq,
                     source: source.clone(),
                     at: now.wall,
@@ -235,7 +244,7 @@ impl Keeper {
                     position: None,
                     original: None,
                     admission: admission.clone(),
-                });
+                }));
             }
         }
     }
@@ -273,7 +282,7 @@ impl Keeper {
         now: Now,
         source: &SourceName,
         changes: &Changes,
-        entries: &mut Vec<Entry>,
+        entries: &mut Vec<Arc<Entry>>,
     ) -> usize {
         let declared = self.desired.declared();
         let owned = declared.count(source);
@@ -302,7 +311,7 @@ impl Keeper {
         source: &SourceName,
         keys: &[Key],
         admission: &Admission,
-        entries: &mut Vec<Entry>,
+        entries: &mut Vec<Arc<Entry>>,
     ) {
         for key in keys {
             let Some(declaration) = self.desired.declared().get(key, source) else {
@@ -317,7 +326,7 @@ impl Keeper {
                 continue;
             };
             self.last_seq += 1;
-            entries.push(Entry {
+            entries.push(Arc::new(Entry {
                 seq: self.last_seq,
                 source: source.clone(),
                 at: now.wall,
@@ -326,7 +335,7 @@ impl Keeper {
                 position: None,
                 original: None,
                 admission: admission.clone(),
-            });
+            }));
         }
     }
 

@@ -311,6 +311,7 @@ impl Keeper {
     pub fn on(&mut self, now: Now, event: Event) -> Vec<Effect> {
         let mut effects = Vec::new();
         let settles = self.may_settle(now, &event);
+        let is_written = matches!(event, Event::Accepted(_));
         match event {
             Event::Sozu(sozu) => self.on_sozu(now, sozu),
             Event::Listing { listing, reply } => self.queue(Word::Listing(listing), reply),
@@ -371,7 +372,9 @@ impl Keeper {
             self.settled_at = now.at;
             self.settle();
         }
-        self.settle_buses();
+        if settles || is_written {
+            self.settle_buses();
+        }
         self.complete(now, &mut effects);
         self.accept(now, &mut effects);
         self.give_receipts(now, &mut effects);

@@ -75,7 +75,7 @@ impl Keeper {
         let objects = self.desired.declared().count(source);
         let judged = self.judge_order(&request, &policy, objects);
         self.last_seq += 1;
-        let word = Word::Retry(judged.as_ref().map(drop).map_err(|why| why.as_str().into()));
+        let word = Word::Retry(judged.map_err(|why| why.as_str().into()));
         Ok(Entry {
             seq: self.last_seq,
             source: source.clone(),

@@ -138,6 +138,7 @@ impl Keeper {
     ) -> Result<(), OrderError> {
         let entries = self.entries_of(now, order);
         if !entries.is_empty() {
+            let entries = entries.into_iter().map(Arc::new).collect();
             self.append(entries, Sender::Person { reply }, effects);
             return Ok(());
         }

@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use prost::Message;
 use sozu_command_lib::proto::command::Request;
 
 use super::{
@@ -265,23 +266,16 @@ impl Keeper {
             taken = Some(change.position);
             objects += usize::from(judged.is_ok());
             self.last_seq += 1;
-            let (request, admission) = match judged {
-                Ok(request) => (request, taken_as.clone()),
-                Err(reason) => (
-                    change.request.unwrap_or_default(),
-                    Admission::Refused(reason),
-                ),
-            };
-            entries.push(Entry {
+            entries.push(Arc::new(Entry {
                 seq: self.last_seq,
                 source: source.clone(),
                 at: now.wall,
-                request,
+                request: change.request.unwrap_or_default(),
                 origin: None,
                 position: Some(change.position),
                 original: Some(change.original),
-                admission,
-            });
+                admission: judged.map_or_else(Admission::Refused, |()| taken_as.clone()),
+            }));
         }
         if skipped > 0 {
             effects.push(Effect::Skipped(source.clone(), skipped));
@@ -309,8 +303,8 @@ impl Keeper {
         request: &Result<Request, String>,
         policy: &Policy,
         objects: usize,
-    ) -> Result<Request, String> {
-        let request = request.clone()?;
+    ) -> Result<(), String> {
+        let request = request.as_ref().map_err(String::clone)?;
         let Some(asked) = &request.request_type else {
             return Err(
                 "a verb that this version does not know; the producer may be newer".to_owned(),
@@ -318,10 +312,10 @@ impl Keeper {
         };
         policy.judge(asked, objects)?;
         if let Some(object) = Object::brought_by(asked) {
-            self.admit(&object)
+            self.admit(&object, request.encoded_len())
                 .map_err(|refusal| refusal.reason().to_owned())?;
         }
-        Ok(request)
+        Ok(())
     }
 
     /// Entries of a bus were folded: it is told how far it may acknowledge once they are settled.

@@ -141,7 +141,7 @@ impl Keeper {
     /// Sōzu did not take steps that were worked out from what it was believed to hold. Where nothing
     /// was believed to be, the read may find what somebody else has put there.
     fn not_as_believed(&mut self, steps: Vec<Step>) {
-        let added = steps.iter().filter(|step| step.by_one);
+        let added = steps.iter().filter(|step| !step.is_two());
         let added = added.filter_map(|step| Some((step.key.clone(), step.to.clone()?)));
         self.doubts.added.extend(added);
         self.read_back(steps, 1);

@@ -16,12 +16,48 @@ use super::{
 pub struct Step {
     /// The key.
     pub key: Key,
-    /// One request; two for a re-pointed frontend: its removal and its addition side by side.
-    pub requests: Vec<Request>,
-    /// Whether one request does it. (They are taken out when they are sent.)
-    pub by_one: bool,
-    /// What Sōzu holds when it has taken them.
+    /// What Sōzu is believed to hold.
+    pub from: Option<Arc<Object>>,
+    /// What Sōzu holds when it has taken the step.
     pub to: Option<Arc<Object>>,
+    /// With whom it goes.
+    pub goes: Goes,
+}
+
+/// With whom a step goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Goes {
+    /// By itself.
+    Alone,
+    /// The certificate comes in the place of the one under this key, whose step has no request of its own.
+    InPlaceOf(Key),
+    /// In the request of the one that comes in its place.
+    Along,
+}
+
+impl Step {
+    /// Writes its request; a frontend that changes has two: its removal and its addition side by side.
+    pub fn write(&self, requests: &mut Vec<Request>) {
+        match (&self.goes, &self.from, &self.to) {
+            (Goes::InPlaceOf(old), _, Some(to)) => requests.extend(to.in_place_of(old)),
+            (Goes::Along, ..) | (_, None, None) => {}
+            (_, None, Some(to)) => requests.push(to.add()),
+            (_, Some(from), None) => requests.extend(from.remove()),
+            (_, Some(from), Some(to)) => {
+                if let Some(replace) = to.replace() {
+                    requests.push(replace);
+                } else {
+                    requests.extend(from.remove());
+                    requests.push(to.add());
+                }
+            }
+        }
+    }
+
+    /// Whether it takes two requests.
+    pub fn is_two(&self) -> bool {
+        self.key.kind().is_frontend() && self.from.is_some() && self.to.is_some()
+    }
 }
 
 /// What a key needs.
@@ -41,38 +77,28 @@ pub enum Need {
 /// any worker does, so that it is sent again and workers answer for it; a frontend, which Sōzu does
 /// not take twice, is removed and added.
 pub fn need(key: &Key, wanted: &Wanted, held: &Held, unproven: bool) -> Need {
-    let step = |requests: Vec<Request>, to| {
+    let step = |from: Option<&Arc<Object>>, to: Option<&Arc<Object>>| {
         Need::Send(Step {
             key: key.clone(),
-            by_one: requests.len() == 1,
-            requests,
-            to,
+            from: from.cloned(),
+            to: to.cloned(),
+            goes: Goes::Alone,
         })
     };
     match (wanted, held) {
         (Wanted::NoOpinion, _) | (Wanted::Nothing, Held::Nothing) => Need::Nothing,
         (_, Held::Unknown) => Need::Read,
-        (Wanted::Nothing, Held::Object(held)) => match held.remove() {
-            Ok(remove) => step(vec![remove], None),
-            Err(_) => Need::Unservable("its key cannot be worked out"),
-        },
+        (Wanted::Nothing, Held::Object(held)) if held.key().is_err() => {
+            Need::Unservable("its key cannot be worked out")
+        }
+        (Wanted::Nothing, Held::Object(held)) => step(Some(held), None),
         (Wanted::Object(object, _), Held::Object(held)) if object.same(held) && !unproven => {
             Need::Nothing
         }
         (Wanted::Object(object, _), _) if object.is_keyless() => {
             Need::Unservable("the file with its private key was not read yet")
         }
-        (Wanted::Object(object, _), Held::Nothing) => {
-            step(vec![object.add()], Some(object.clone()))
-        }
-        (Wanted::Object(object, _), Held::Object(held)) => {
-            let requests = match (object.replace(), held.remove()) {
-                (Some(replace), _) => vec![replace],
-                (None, Ok(remove)) => vec![remove, object.add()],
-                (None, Err(_)) => vec![object.add()],
-            };
-            step(requests, Some(object.clone()))
-        }
+        (Wanted::Object(object, _), held) => step(held.object(), Some(object)),
     }
 }
 
@@ -115,11 +141,18 @@ mod tests {
         Held::Object(Arc::new(object))
     }
 
+    fn requests(step: &Step) -> Vec<Request> {
+        let mut requests = Vec::new();
+        step.write(&mut requests);
+        assert_eq!(requests.len() == 2, step.is_two());
+        requests
+    }
+
     fn verbs(need: &Need) -> Vec<&'static str> {
         let Need::Send(step) = need else {
             return vec![];
         };
-        step.requests
+        requests(step)
             .iter()
             .map(|request| match request.request_type {
                 Some(RequestType::AddCluster(_)) => "add cluster",
@@ -163,7 +196,7 @@ mod tests {
         else {
             panic!("a removal is sent")
         };
-        let Some(RequestType::RemoveHttpFrontend(front)) = &step.requests[0].request_type else {
+        let Some(RequestType::RemoveHttpFrontend(front)) = &requests(&step)[0].request_type else {
             panic!("a removal of a frontend")
         };
         assert_eq!(front.cluster_id.as_deref(), Some("b"));

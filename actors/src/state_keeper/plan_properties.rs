@@ -192,19 +192,19 @@ fn plan(from: &ConfigState, to: &ConfigState) -> Vec<Request> {
         .map(|key| (key.clone(), !to.contains_key(key)))
         .collect();
     order(&mut line);
-    let steps = line.into_iter().map(|(key, _)| {
+    let mut requests = Vec::new();
+    for (key, _) in line {
         let wanted = to.get(&key).map_or(Wanted::Nothing, |object| {
             Wanted::Object(object.clone(), SourceName::new("s"))
         });
         let held = from
             .get(&key)
             .map_or(Held::Nothing, |object| Held::Object(object.clone()));
-        match need(&key, &wanted, &held, false) {
-            Need::Send(step) => step.requests,
-            _ => Vec::new(),
+        if let Need::Send(step) = need(&key, &wanted, &held, false) {
+            step.write(&mut requests);
         }
-    });
-    steps.flatten().collect()
+    }
+    requests
 }
 
 /// Whether a cluster goes that is still named.

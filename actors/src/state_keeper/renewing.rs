@@ -7,7 +7,7 @@ use super::{
     held::Belief,
     key::{Key, KeyMap, Kind},
     log::Tail,
-    plan::Step,
+    plan::{Goes, Step},
 };
 
 /// Of the keys that are to be sent, each with whether it goes: the certificates that come in the place
@@ -37,10 +37,9 @@ pub(super) fn pairs(keys: &[(Key, bool)], tail: &Tail, belief: &Belief) -> KeyMa
 
 /// The two steps as one request, which the first of them carries.
 pub(super) fn together(mut comes: Step, mut goes: Step) -> [Step; 2] {
-    let replace = comes.to.as_ref();
-    if let Some(replace) = replace.and_then(|object| object.in_place_of(&goes.key)) {
-        comes.requests = vec![replace];
-        goes.requests = Vec::new();
+    if comes.key.kind() == Kind::Certificate && goes.key.kind() == Kind::Certificate {
+        comes.goes = Goes::InPlaceOf(goes.key.clone());
+        goes.goes = Goes::Along;
     }
     [comes, goes]
 }

@@ -31,10 +31,10 @@ pub(super) struct Batch {
 }
 
 impl Batch {
-    fn of(mut steps: Vec<Step>, renewals: Vec<(Key, Key)>) -> Self {
+    fn of(steps: Vec<Step>, renewals: Vec<(Key, Key)>) -> Self {
         let mut requests = Vec::with_capacity(steps.len());
-        for step in &mut steps {
-            requests.append(&mut step.requests);
+        for step in &steps {
+            step.write(&mut requests);
         }
         Self {
             steps,

@@ -78,7 +78,7 @@ impl Keeper {
         let mut entries = Vec::with_capacity(conclusion.len());
         for (_, held) in conclusion {
             self.last_seq += 1;
-            entries.push(Entry {
+            entries.push(Arc::new(Entry {
                 seq: self.last_seq,
                 source: source.clone(),
                 at: now.wall,
@@ -87,7 +87,7 @@ impl Keeper {
                 position: None,
                 original: None,
                 admission: Admission::Held(id.clone()),
-            });
+            }));
         }
         self.append(entries, Sender::Guard, effects);
     }

@@ -11,7 +11,7 @@ use std::{fmt, net::SocketAddr, sync::Arc};
 use foldhash::{HashMap, HashSet};
 
 pub use self::{
-    object::{Keyed, Object},
+    object::{Keyed, Object, listener_for},
     of::{adds, key_of},
 };
 

@@ -2,6 +2,7 @@
 
 use std::{fmt, net::SocketAddr, sync::Arc};
 
+use prost::Message;
 use sozu_command_lib::proto::command::{
     AddBackend, AddCertificate, Cluster, RemoveBackend, RemoveCertificate, ReplaceCertificate,
     Request, RequestHttpFrontend, RequestTcpFrontend, RequestUdpFrontend, request::RequestType,
@@ -152,6 +153,11 @@ impl Object {
         .into()
     }
 
+    /// How many bytes that request takes.
+    pub fn bytes(&self) -> usize {
+        self.add().encoded_len()
+    }
+
     /// The request that removes the object. Built from what Sōzu holds, since it must name
     /// Sōzu's cluster.
     ///
@@ -286,6 +292,26 @@ impl Object {
             Object::UdpFrontend(front) => Some(front.address.into()),
         }
     }
+}
+
+/// The kind of what a change brings, and the listener that it needs; without a copy of it.
+pub fn listener_for(request: &RequestType) -> Option<(Kind, SocketAddr)> {
+    let (kind, address) = match request {
+        RequestType::AddCertificate(add) => (Kind::Certificate, add.address),
+        RequestType::ReplaceCertificate(replace) => (Kind::Certificate, replace.address),
+        RequestType::AddHttpFrontend(front)
+        | RequestType::AddHttpFrontendWithHeaderPredicates(front)
+        | RequestType::AddHttpFrontendWithSilentClose(front) => (Kind::HttpFrontend, front.address),
+        RequestType::AddHttpsFrontend(front)
+        | RequestType::AddHttpsFrontendWithHeaderPredicates(front)
+        | RequestType::AddHttpsFrontendWithSilentClose(front) => {
+            (Kind::HttpsFrontend, front.address)
+        }
+        RequestType::AddTcpFrontend(front) => (Kind::TcpFrontend, front.address),
+        RequestType::AddUdpFrontend(front) => (Kind::UdpFrontend, front.address),
+        _ => return None,
+    };
+    Some((kind, address.into()))
 }
 
 fn replacement(add: &AddCertificate, old_fingerprint: &str) -> Request {
