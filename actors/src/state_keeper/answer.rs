@@ -80,7 +80,7 @@ fn alone(words: &str, workers: usize) -> Meaning {
     let answers = worker_answers(words);
     let all_refused = !answers.is_empty()
         && answers.len() >= workers
-        && answers.iter().all(|answer| *answer != "OK");
+        && answers.iter().all(|(_, answer)| *answer != "OK");
     if all_refused {
         Meaning::RefusedByWorkers(words.to_owned())
     } else {
@@ -112,7 +112,7 @@ pub fn is_vouched(words: &str) -> bool {
         return !counts.starts_with("0 ok") && counts.contains(" 0 errors,");
     }
     let answers = worker_answers(words);
-    !answers.is_empty() && answers.iter().all(|answer| *answer == "OK")
+    !answers.is_empty() && answers.iter().all(|(_, answer)| *answer == "OK")
 }
 
 /// Whether any worker has answered, well or not, of those that were asked.
@@ -123,25 +123,38 @@ pub fn is_from_workers(words: &str) -> bool {
     }
 }
 
+/// The workers that refused it, if each of so many has answered and some of them took it.
+pub fn refused_by_some(words: &str, workers: usize) -> Vec<u32> {
+    let answers = worker_answers(words);
+    let refused = answers.iter().filter(|(_, answer)| *answer != "OK");
+    let refused: Vec<u32> = refused.map(|(id, _)| *id).collect();
+    if answers.len() >= workers && refused.len() < answers.len() {
+        refused
+    } else {
+        Vec::new()
+    }
+}
+
 /// The workers' words in `1: found no listener, 0: OK`, in which a worker names itself.
-fn worker_answers(words: &str) -> Vec<&str> {
-    let mut answers: Vec<&str> = Vec::new();
+fn worker_answers(words: &str) -> Vec<(u32, &str)> {
+    let mut answers = Vec::new();
     let mut rest = words;
-    while let Some(text) = after_worker_id(rest) {
+    while let Some((id, text)) = after_worker_id(rest) {
         let end = text
             .match_indices(", ")
             .map(|(at, _)| at)
             .find(|at| after_worker_id(&text[at + 2..]).is_some())
             .unwrap_or(text.len());
-        answers.push(&text[..end]);
+        answers.push((id, &text[..end]));
         rest = text.get(end + 2..).unwrap_or("");
     }
     answers
 }
 
-fn after_worker_id(text: &str) -> Option<&str> {
-    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-    (digits > 0).then(|| text[digits..].strip_prefix(": "))?
+fn after_worker_id(text: &str) -> Option<(u32, &str)> {
+    let (id, text) = text.split_once(": ")?;
+    let is_number = id.bytes().all(|byte| byte.is_ascii_digit());
+    Some((id.parse().ok().filter(|_| is_number)?, text))
 }
 
 #[cfg(test)]
@@ -252,6 +265,21 @@ mod tests {
         for (words, vouched) in table {
             assert_eq!(is_vouched(words), vouched, "{words}");
         }
+    }
+
+    #[test]
+    fn who_refused_is_known_once_all_have_answered_and_some_took_it() {
+        assert_eq!(refused_by_some("1: no, really: no, 0: OK", 2), [1]);
+        for words in [
+            "1: no",
+            "1: OK, 0: OK",
+            "1: no, 0: no",
+            "no answer",
+            "+1: no, 0: OK",
+        ] {
+            assert!(refused_by_some(words, 2).is_empty(), "{words}");
+        }
+        assert!(refused_by_some("1: no, 0: OK", 3).is_empty());
     }
 
     #[test]

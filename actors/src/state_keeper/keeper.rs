@@ -95,14 +95,23 @@ pub(super) struct Doubts {
     pub divergent: KeySet,
     /// Goes in batches of at most so many steps.
     pub suspects: KeyMap<usize>,
-    /// Unknown outcomes of this object when it was sent alone.
-    pub unanswered: KeyMap<(Arc<Object>, u32)>,
+    /// Was sent alone, and its outcome is unknown.
+    pub unanswered: KeyMap<Unanswered>,
     /// Sent where nothing was believed to be, and perhaps not taken; a read tells what is there.
     pub added: KeyMap<Arc<Object>>,
     /// How often it was refused because Sōzu did not hold what was believed.
     pub contradicted: KeyMap<u32>,
     /// Refused though no change of the tail wanted it, and why: it is not tried again.
     pub spurned: KeyMap<(Arc<Object>, String)>,
+}
+
+/// An object that Sōzu said nothing clear about, though it was sent alone.
+pub(super) struct Unanswered {
+    pub object: Arc<Object>,
+    /// How often.
+    pub times: u32,
+    /// By these workers it was refused last time, while all others took it.
+    pub refused_by: Vec<u32>,
 }
 
 impl Doubts {
@@ -512,8 +521,9 @@ impl Keeper {
             self.look_for_shadows(&key);
             self.forget_prepared_of(&key);
             self.foreign.remove(&key);
-            if matches!(self.desired.declared().wanted(&key), Wanted::Object(..)) {
-                // Another value may be refused for good, by the main process too.
+            let is_wanted = matches!(self.desired.declared().wanted(&key), Wanted::Object(..));
+            if is_wanted || !key.kind().is_frontend() {
+                // Another value may be refused for good, by the main process too; and what that keeps can be removed.
                 self.doubts.divergent.remove(&key);
             }
             self.dirty.insert(key);

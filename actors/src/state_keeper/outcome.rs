@@ -10,7 +10,7 @@ use super::{
     answer::{self, Meaning, Outcome},
     declared::Wanted,
     events::Now,
-    keeper::{Doing, Keeper},
+    keeper::{Doing, Keeper, Unanswered},
     key::{Key, Object},
     plan::Step,
 };
@@ -18,7 +18,7 @@ use super::{
 /// A bulk of at most so many steps that was partly refused is tried again one by one; a larger one
 /// in halves.
 const ONE_BY_ONE: usize = 1000;
-/// Unknown outcomes of one key sent alone, not held, until it is refused.
+/// So often Sōzu may say nothing clear about a change that is sent alone, until that is its verdict.
 const UNANSWERED: u32 = 3;
 /// So often Sōzu may hold something else than was just read, as a stranger puts it there, until a change is refused.
 const CONTRADICTED: u32 = 3;
@@ -230,9 +230,9 @@ impl Keeper {
                     .last_to_want(&step.key, step.to.as_deref())
                     .is_none()
             {
-                tracing::error!(kind = %step.key.kind(), key = %step.key, error = words, "Sōzu's workers differ from its main process; replace them one by one with `sozu upgrade --worker ID`.");
                 self.belief.learn(&step.key, None);
-                self.diverges(step.key.clone());
+                let all = self.workers_known.running();
+                self.diverges(step.key.clone(), words, all);
                 self.doubts.ever.insert(step.key.clone());
                 continue;
             } else {
@@ -268,19 +268,14 @@ impl Keeper {
         );
         self.fence_ends = self.fence_ends.max(now.at + self.longest(requests));
         let alone = steps.len() == 1 || requests == 1;
+        let refused_by = answer::refused_by_some(words, self.workers);
         // While one worker is silent, what another one has to say about it is no silence of Sōzu's.
-        let is_unanswered = alone && !answer::is_from_workers(words);
+        let says_nothing = !refused_by.is_empty() || !answer::is_from_workers(words);
         for step in &steps {
             self.doubt_workers(step, words);
             self.doubts.ever.insert(step.key.clone());
-            if let Some(object) = step.to.as_ref().filter(|_| is_unanswered) {
-                let first = (object.clone(), 0);
-                let unanswered = self.doubts.unanswered.entry(step.key.clone());
-                let unanswered = unanswered.or_insert(first.clone());
-                if !unanswered.0.same(object) {
-                    *unanswered = first;
-                }
-                unanswered.1 += 1;
+            if let Some(object) = step.to.as_ref().filter(|_| alone && says_nothing) {
+                self.count_unanswered(&step.key, object, refused_by.clone());
             }
         }
         // What is missing then is sent in bulk once more, then alone.
@@ -292,27 +287,39 @@ impl Keeper {
         self.back_off(now);
     }
 
-    /// After a read: what was sent alone again and again without an answer, and is not held although
-    /// Sōzu answers in between, is refused.
-    pub(super) fn refuse_unanswered(&mut self) {
-        let unanswered: Vec<_> = self
-            .doubts
-            .unanswered
-            .iter()
-            .filter(|(_, (_, times))| *times >= UNANSWERED)
-            .map(|(key, (object, _))| (key.clone(), object.clone()))
-            .collect();
-        for (key, object) in unanswered {
-            self.doubts.unanswered.remove(&key);
+    fn count_unanswered(&mut self, key: &Key, object: &Arc<Object>, refused_by: Vec<u32>) {
+        let unanswered = &mut self.doubts.unanswered;
+        let before = unanswered.remove(key).filter(|it| it.object.same(object));
+        let counted = Unanswered {
+            object: object.clone(),
+            times: before.map_or(1, |it| it.times + 1),
+            refused_by,
+        };
+        unanswered.insert(key.clone(), counted);
+    }
+
+    /// After a read: what was sent alone again and again without a clear answer. What is not held although
+    /// Sōzu answers in between is refused; what is held, and some workers took and others refused, is divergent.
+    pub(super) fn end_unanswered(&mut self) {
+        let unanswered = self.doubts.unanswered.iter();
+        let keys = unanswered.filter(|(_, it)| it.times >= UNANSWERED);
+        for key in keys.map(|(key, _)| key.clone()).collect::<Vec<_>>() {
+            let Some(it) = self.doubts.unanswered.remove(&key) else {
+                continue;
+            };
             let held = self.belief.held(&key);
-            if !held.object().is_some_and(|held| held.same(&object)) {
+            let is_held = held.object().is_some_and(|held| held.same(&it.object));
+            if !is_held {
                 self.refuse(
                     &key,
-                    Some(&object),
+                    Some(&it.object),
                     "no answer: Sōzu was asked three times and did not say what became of it",
                 );
                 // What is accepted is tried again all the same.
                 self.doubts.spurned.remove(&key);
+            } else if !it.refused_by.is_empty() {
+                let which = format!("only these refuse it: {:?}", it.refused_by);
+                self.diverges(key, &which, it.refused_by);
             }
         }
     }

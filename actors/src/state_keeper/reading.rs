@@ -135,7 +135,7 @@ impl Keeper {
         self.release_unused_clusters(now);
         self.compare();
         self.find_taken_over();
-        self.refuse_unanswered();
+        self.end_unanswered();
         if self.dirty.is_empty() {
             self.last_proof = Some(now.wall);
             self.give_back();

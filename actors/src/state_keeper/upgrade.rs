@@ -36,7 +36,7 @@ pub(super) struct Workers {
     launched: BTreeMap<u32, Duration>,
     /// When one was to be replaced.
     tried: BTreeMap<u32, Duration>,
-    /// Those that ran when a difference was found, and were not replaced since.
+    /// Those that may differ, and were not replaced since that was found.
     stale: BTreeSet<u32>,
 }
 
@@ -52,6 +52,10 @@ impl Workers {
         self.stale.retain(|id| running.contains(id));
         self.running = running;
         self.told = Some(now);
+    }
+
+    pub(super) fn running(&self) -> BTreeSet<u32> {
+        self.running.clone()
     }
 
     /// The next one to be replaced: the lowest of those that differ, unless it is younger than ten
@@ -78,11 +82,16 @@ impl Keeper {
         }
     }
 
-    /// The workers differ from their main process under this key.
-    pub(super) fn diverges(&mut self, key: Key) {
+    /// These workers differ from their main process under this key.
+    pub(super) fn diverges(
+        &mut self,
+        key: Key,
+        words: &str,
+        workers: impl IntoIterator<Item = u32>,
+    ) {
+        tracing::error!(kind = %key.kind(), %key, error = words, "Sōzu's workers differ from its main process; replace them one by one with `sozu upgrade --worker ID`.");
         self.doubts.divergent.insert(key);
-        let Workers { stale, running, .. } = &mut self.workers_known;
-        stale.extend(running.iter());
+        self.workers_known.stale.extend(workers);
     }
 
     /// Has the next worker replaced, if that is wanted: one at a time, and only while all of them have

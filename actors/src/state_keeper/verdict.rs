@@ -111,16 +111,18 @@ fn verdict(tail: &Tail, folded: &Folded, settled: &impl Fn(&Key) -> Settled) -> 
             return (settled(&by) != Settled::No).then_some(verdict);
         }
     };
-    let sides: Vec<Settled> = folded.keys.iter().map(settled).collect();
-    if sides.contains(&Settled::No) {
+    let sides = || folded.keys.iter().map(|key| (key, settled(key)));
+    if sides().any(|(_, side)| side == Settled::No) {
         return None;
     }
-    Some(if sides.contains(&Settled::Observed) {
+    let is_observed = sides().any(|(_, side)| side == Settled::Observed);
+    let mut differing = sides().filter(|(_, side)| *side == Settled::Divergent);
+    Some(if is_observed {
         Verdict::Observed
-    } else if sides.contains(&Settled::Divergent) {
-        Verdict::Divergent
     } else if tail.is_overtaken(folded) {
         Verdict::Superseded
+    } else if differing.any(|(key, _)| !tail.is_turned_later(key, folded)) {
+        Verdict::Divergent
     } else if taken_over {
         Verdict::TakenOver
     } else {

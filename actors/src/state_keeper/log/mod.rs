@@ -169,7 +169,12 @@ impl Tail {
             folded.asked
         };
         let mut keys = folded.keys.iter().take(counts);
-        keys.all(|key| self.last_turn.get(key) > Some(&folded.nth))
+        keys.all(|key| self.is_turned_later(key, folded))
+    }
+
+    /// Whether a later entry than this one turns the key.
+    pub fn is_turned_later(&self, key: &Key, folded: &Folded) -> bool {
+        self.last_turn.get(key) > Some(&folded.nth)
     }
 
     /// Whether it waits for its cluster, and nothing has ended that.

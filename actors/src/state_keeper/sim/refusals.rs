@@ -190,3 +190,34 @@ fn what_was_taken_over_stays_taken_over() {
     world.sends(0, &changes);
     assert_eq!(world.verdicts(), ["applied", "refused", "taken_over"]);
 }
+
+/// A worker that refuses what another one takes holds up nothing: that is told, and mended with the worker.
+#[test]
+fn a_worker_that_refuses_what_another_takes_is_told_and_holds_up_nothing() {
+    let mut world = with_clusters();
+    world.sozu.be_contrary(1);
+    let added = [cluster("c"), backend("c", "c-0", 1)];
+    world.sends(2, &adds(&added));
+    assert_eq!(world.verdicts()[2..], ["divergent"; 2]);
+    assert_eq!(world.acknowledges(), Some(3));
+    let sent = world.sent.len();
+    world.lives(REST);
+    assert_eq!(world.sent.len(), sent, "it is not sent again and again");
+    world.sends(
+        4,
+        &[cluster("a").remove().unwrap(), http("b", "x.example").add()],
+    );
+    assert_eq!(world.verdicts()[4..], ["applied"; 2]);
+    world.sends(6, &[cluster("c").remove().unwrap(), cluster("c").add()]);
+    assert_eq!(world.verdicts()[6..], ["applied", "divergent"]);
+    world.sozu.replace(1);
+    world.lives(REST);
+    world.sozu_holds(&[cluster("b"), cluster("c"), http("b", "x.example")]);
+    let proved = &world.sent[world.sent.len() - 1..];
+    assert_eq!(
+        proved,
+        [cluster("c").add()],
+        "it is sent again to the new worker"
+    );
+    assert!(world.report().drift.is_empty());
+}

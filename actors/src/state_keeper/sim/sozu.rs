@@ -45,6 +45,8 @@ pub(super) enum Fault {
     AllStall,
     /// A worker is killed; the main process starts another one.
     WorkerKilled,
+    /// One worker refuses what comes.
+    OneRefuses,
     /// Sōzu is killed before it takes it, and starts empty.
     KilledBefore,
     /// Sōzu is killed after it has taken it, and starts empty.
@@ -54,7 +56,7 @@ pub(super) enum Fault {
 }
 
 impl Fault {
-    pub(super) const ALL: [Self; 12] = [
+    pub(super) const ALL: [Self; 13] = [
         Self::NotSent,
         Self::TooLarge,
         Self::NotOpened,
@@ -64,6 +66,7 @@ impl Fault {
         Self::OneStalls,
         Self::AllStall,
         Self::WorkerKilled,
+        Self::OneRefuses,
         Self::KilledBefore,
         Self::KilledAfter,
         Self::KilledRestored,
@@ -75,12 +78,20 @@ struct Worker {
     state: ConfigState,
     stalled_until: Duration,
     waiting: Vec<Request>,
+    /// It refuses what comes, because it is not what its main process believes it to be.
+    is_contrary: bool,
 }
 
 impl Worker {
     /// Nothing, or the worker's words of why not.
     fn take(&mut self, request: &Request) -> Option<&'static str> {
-        if mark(request) == Some("workers") {
+        let adds = || {
+            request
+                .request_type
+                .as_ref()
+                .is_some_and(|it| Object::brought_by(it).is_some())
+        };
+        if mark(request) == Some("workers") || (self.is_contrary && adds()) {
             return Some(REFUSED_BY_WORKERS);
         }
         match (self.state.dispatch(request), &request.request_type) {
@@ -209,6 +220,7 @@ impl Proxy {
             state: ConfigState::new(),
             stalled_until: Duration::ZERO,
             waiting: Vec::new(),
+            is_contrary: false,
         };
         for request in records(&self.main) {
             worker.take(&request);
@@ -223,6 +235,18 @@ impl Proxy {
 
     pub(super) fn stall(&mut self, worker: usize, until: Duration) {
         self.workers[worker].stalled_until = until;
+    }
+
+    /// From now on a worker refuses what comes.
+    pub(super) fn be_contrary(&mut self, worker: usize) {
+        self.workers[worker].is_contrary = true;
+    }
+
+    /// A worker is replaced by a new one.
+    pub(super) fn replace(&mut self, worker: usize) {
+        self.version += 1;
+        self.workers.remove(worker);
+        self.launch();
     }
 
     /// Somebody else sends a request.
@@ -350,6 +374,7 @@ impl Proxy {
                 self.restarts(super::empty_sozu());
                 return (unknown(), soon);
             }
+            Some(Fault::OneRefuses) => self.be_contrary(1),
             Some(Fault::OneStalls) => self.stall(1, at + deadline + Duration::from_secs(3)),
             Some(Fault::AllStall) => {
                 self.stall(0, at + deadline + Duration::from_secs(3));
@@ -447,7 +472,7 @@ impl Proxy {
         }
         let answers = self.scatter(request, fault, false, at, deadline);
         let timed_out = answers.len() < self.workers.len();
-        self.relaunch(fault);
+        self.end(fault);
         if !timed_out && answers.iter().all(|(_, words)| words.is_none()) {
             return (Outcome::Ok { skipped: 0 }, soon);
         }
@@ -479,7 +504,7 @@ impl Proxy {
             ok += good;
             errors += answers.len() - good;
         }
-        self.relaunch(fault);
+        self.end(fault);
         if errors == 0 && !timed_out {
             return (Outcome::Ok { skipped }, Duration::from_millis(1));
         }
@@ -494,10 +519,12 @@ impl Proxy {
         (refused(words), took)
     }
 
-    fn relaunch(&mut self, fault: Option<Fault>) {
-        if fault == Some(Fault::WorkerKilled) {
-            self.workers.pop();
-            self.launch();
+    /// What went wrong with a batch is over with it.
+    fn end(&mut self, fault: Option<Fault>) {
+        match fault {
+            Some(Fault::WorkerKilled) => self.replace(1),
+            Some(Fault::OneRefuses) => self.workers[1].is_contrary = false,
+            _ => {}
         }
     }
 
