@@ -308,7 +308,7 @@ impl Desk {
             }
             Some(found) => found,
         };
-        rows::insert_entry(transaction, again)?;
+        rows::insert_entries(transaction, [again])?;
         // Refused again, it is as old as before.
         transaction.execute(
             "UPDATE journal SET overtaken = ?2 WHERE seq = ?1",

@@ -213,9 +213,7 @@ impl Store {
         mark: Option<(SourceName, Mark)>,
     ) -> Result<(), StoreError> {
         let transaction = self.connection.transaction()?;
-        for entry in entries {
-            rows::insert_entry(&transaction, entry.borrow())?;
-        }
+        rows::insert_entries(&transaction, entries.iter().map(Borrow::borrow))?;
         if let Some((source, mark)) = mark {
             rows::set_mark(&transaction, &source, mark)?;
         }
@@ -298,13 +296,11 @@ impl Store {
         acceptance: &Acceptance,
         now: SystemTime,
     ) -> Result<(), StoreError> {
+        rows::set_verdicts(transaction, &acceptance.verdicts, now)?;
         for verdict in &acceptance.verdicts {
-            rows::set_verdict(transaction, verdict, now)?;
             letters.judged(transaction, verdict)?;
         }
-        for (key, source, declaration) in &acceptance.declarations {
-            rows::set_declaration(transaction, key, source, declaration.as_ref(), now)?;
-        }
+        rows::set_declarations(transaction, &acceptance.declarations, now)?;
         if let Some(life) = &acceptance.complete_life {
             transaction.execute(
                 "INSERT OR REPLACE INTO meta (name, value) VALUES ('complete_life', ?1)",

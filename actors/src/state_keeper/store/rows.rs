@@ -9,7 +9,7 @@ use std::{
 };
 
 use prost::Message;
-use rusqlite::{Connection, Row, Transaction, params, types::Value};
+use rusqlite::{Connection, Row, Statement, Transaction, params, types::Value};
 use sozu_command_lib::proto::command::{Request, request::RequestType};
 
 use super::StoreError;
@@ -129,7 +129,23 @@ fn stored(request: &Request, has_file: bool) -> Vec<u8> {
     }
 }
 
-pub(super) fn insert_entry(transaction: &Transaction<'_>, entry: &Entry) -> Result<(), StoreError> {
+pub(super) fn insert_entries<'a>(
+    transaction: &Transaction<'_>,
+    entries: impl IntoIterator<Item = &'a Entry>,
+) -> Result<(), StoreError> {
+    let mut statement = transaction.prepare_cached(
+        "INSERT INTO journal
+         (seq, source, at, kind, key, change, origin, admission, hold, reason, request,
+          position, original, message_key, published, message, again)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)",
+    )?;
+    for entry in entries {
+        insert_entry(&mut statement, entry)?;
+    }
+    Ok(())
+}
+
+fn insert_entry(statement: &mut Statement<'_>, entry: &Entry) -> Result<(), StoreError> {
     let request = entry.request.request_type.as_ref();
     let key = request.and_then(key_of).and_then(Result::ok);
     let adds = request.is_some_and(adds);
@@ -158,32 +174,25 @@ pub(super) fn insert_entry(transaction: &Transaction<'_>, entry: &Entry) -> Resu
     let bytes = original.map(|it| &it.bytes);
     let bytes = bytes.filter(|bytes| **bytes != request);
     let again = original.and_then(|it| it.again);
-    transaction
-        .prepare_cached(
-            "INSERT INTO journal
-             (seq, source, at, kind, key, change, origin, admission, hold, reason, request,
-              position, original, message_key, published, message, again)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)",
-        )?
-        .execute(params![
-            entry.seq,
-            entry.source.as_str(),
-            millis(entry.at),
-            key.as_ref().map(|key| key.kind().name()),
-            key.as_ref().map(Key::to_string),
-            if adds { "add" } else { "remove" },
-            origin,
-            admission,
-            hold,
-            reason,
-            request,
-            entry.position.map(|position| position.to_string()),
-            bytes,
-            original.and_then(|it| it.key.as_ref()),
-            original.and_then(|it| it.published),
-            again.map(|it| it.id.to_string()),
-            again.map(|it| it.change),
-        ])?;
+    statement.execute(params![
+        entry.seq,
+        entry.source.as_str(),
+        millis(entry.at),
+        key.as_ref().map(|key| key.kind().name()),
+        key.as_ref().map(Key::to_string),
+        if adds { "add" } else { "remove" },
+        origin,
+        admission,
+        hold,
+        reason,
+        request,
+        entry.position.map(|position| position.to_string()),
+        bytes,
+        original.and_then(|it| it.key.as_ref()),
+        original.and_then(|it| it.published),
+        again.map(|it| it.id.to_string()),
+        again.map(|it| it.change),
+    ])?;
     Ok(())
 }
 
@@ -210,42 +219,66 @@ pub(super) fn set_mark(
     Ok(())
 }
 
-pub(super) fn set_verdict(
+pub(super) fn set_verdicts(
     transaction: &Transaction<'_>,
-    verdict: &FinalVerdict,
+    verdicts: &[FinalVerdict],
     now: SystemTime,
 ) -> Result<(), StoreError> {
-    let reason = match &verdict.verdict {
-        Verdict::Refused(reason) => Some(reason.as_str()),
-        _ => None,
-    };
-    transaction
-        .prepare_cached(
-            "UPDATE journal SET verdict = ?2, reason = ?3, verdict_at = ?4 WHERE seq = ?1",
-        )?
-        .execute(params![
-            verdict.seq,
-            verdict.verdict.name(),
-            reason,
-            millis(now)
-        ])?;
+    let mut statement = transaction.prepare_cached(
+        "UPDATE journal SET verdict = ?3, reason = ?4, verdict_at = ?5 WHERE seq BETWEEN ?1 AND ?2",
+    )?;
+    // In a flood neighbours come to the same.
+    let together =
+        |a: &FinalVerdict, b: &FinalVerdict| a.seq + 1 == b.seq && a.verdict == b.verdict;
+    for run in verdicts.chunk_by(together) {
+        let [first, ..] = run else { continue };
+        let reason = match &first.verdict {
+            Verdict::Refused(reason) => Some(reason.as_str()),
+            _ => None,
+        };
+        let last = first.seq + run.len() as u64 - 1;
+        let name = first.verdict.name();
+        statement.execute(params![first.seq, last, name, reason, millis(now)])?;
+    }
     Ok(())
 }
 
-pub(super) fn set_declaration(
+/// What a source says of a key, or that it says nothing any more.
+type Said = (Key, SourceName, Option<Declaration>);
+
+pub(super) fn set_declarations(
     transaction: &Transaction<'_>,
-    key: &Key,
-    source: &SourceName,
-    declaration: Option<&Declaration>,
+    declarations: &[Said],
     now: SystemTime,
 ) -> Result<(), StoreError> {
-    let (kind, text) = (key.kind().name(), key.to_string());
-    let Some(declaration) = declaration else {
-        transaction
-            .prepare_cached("DELETE FROM objects WHERE kind = ?1 AND key = ?2 AND source = ?3")?
-            .execute(params![kind, text, source.as_str()])?;
-        return Ok(());
-    };
+    let mut set = transaction.prepare_cached(
+        "INSERT INTO objects
+         (kind, key, source, stance, why, hold, origin, request, since, at, unseen_in, instead)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, coalesce(?8, x''), ?9, ?10, ?11, ?12)
+         ON CONFLICT (kind, key, source) DO UPDATE SET stance = ?4, why = ?5, hold = ?6,
+         origin = ?7, request = coalesce(?8, request), since = ?9, at = ?10, unseen_in = ?11,
+         instead = ?12",
+    )?;
+    let mut delete = transaction
+        .prepare_cached("DELETE FROM objects WHERE kind = ?1 AND key = ?2 AND source = ?3")?;
+    for (key, source, declaration) in declarations {
+        match declaration {
+            Some(declaration) => set_declaration(&mut set, key, source, declaration, now)?,
+            None => {
+                delete.execute(params![key.kind().name(), key.to_string(), source.as_str()])?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn set_declaration(
+    statement: &mut Statement<'_>,
+    key: &Key,
+    source: &SourceName,
+    declaration: &Declaration,
+    now: SystemTime,
+) -> Result<(), StoreError> {
     let (stance, why, hold, unseen_in, at) = match &declaration.stance {
         Stance::Present => ("present", None, None, None, now),
         Stance::Absent { at, unseen_in } => ("absent", None, None, unseen_in.as_deref(), *at),
@@ -266,29 +299,20 @@ pub(super) fn set_declaration(
         .object
         .as_ref()
         .map(|object| stored(&object.add(), declaration.origin.is_some()));
-    transaction
-        .prepare_cached(
-            "INSERT INTO objects
-             (kind, key, source, stance, why, hold, origin, request, since, at, unseen_in, instead)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, coalesce(?8, x''), ?9, ?10, ?11, ?12)
-             ON CONFLICT (kind, key, source) DO UPDATE SET stance = ?4, why = ?5, hold = ?6,
-             origin = ?7, request = coalesce(?8, request), since = ?9, at = ?10, unseen_in = ?11,
-             instead = ?12",
-        )?
-        .execute(params![
-            kind,
-            text,
-            source.as_str(),
-            stance,
-            why,
-            hold,
-            path_value(declaration.origin.as_deref().map(PathBuf::as_path)),
-            request,
-            declaration.since,
-            millis(at),
-            unseen_in,
-            instead,
-        ])?;
+    statement.execute(params![
+        key.kind().name(),
+        key.to_string(),
+        source.as_str(),
+        stance,
+        why,
+        hold,
+        path_value(declaration.origin.as_deref().map(PathBuf::as_path)),
+        request,
+        declaration.since,
+        millis(at),
+        unseen_in,
+        instead,
+    ])?;
     Ok(())
 }
 

@@ -84,6 +84,10 @@ CREATE VIEW holds AS
     WHERE stance = 'kept' AND hold IS NOT NULL GROUP BY hold, source;
 ";
 
+/// After so many pages of 4 kB the log of SQLite is written into the database. A flood writes the same pages again and
+/// again.
+const CHECKPOINT: u32 = 4_000;
+
 /// Leads from one schema to the next.
 pub(super) type Step = fn(&Transaction<'_>) -> rusqlite::Result<()>;
 
@@ -161,6 +165,7 @@ impl Schema {
         connection.pragma_update(None, "journal_mode", "WAL")?;
         connection.pragma_update(None, "synchronous", "FULL")?;
         connection.pragma_update(None, "secure_delete", "ON")?;
+        connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT)?;
         if found == known {
             return Ok(());
         }
