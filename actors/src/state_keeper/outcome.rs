@@ -33,9 +33,7 @@ impl Keeper {
         else {
             return;
         };
-        for step in &steps {
-            self.in_flight.remove(&step.key);
-        }
+        self.in_flight.clear();
         let same_life = match (&life, &self.life) {
             (Some(then), Some(now)) => then == now,
             _ => false,

@@ -50,19 +50,26 @@ pub(super) struct Prepared {
     keys: KeySet,
 }
 
+impl Prepared {
+    fn of(batch: Batch) -> Self {
+        let keys = batch.steps.iter().map(|step| step.key.clone()).collect();
+        Self { batch, keys }
+    }
+}
+
 impl Keeper {
     pub(super) fn send_next(&mut self, effects: &mut Vec<Effect>) {
-        let batch = match self.prepared.take() {
-            Some(prepared) => prepared.batch,
-            None => self.next_batch(),
+        let Prepared { batch, keys } = match self.prepared.take() {
+            Some(prepared) => prepared,
+            None => Prepared::of(self.next_batch()),
         };
         if batch.steps.is_empty() {
             return;
         }
-        for step in &batch.steps {
-            self.dirty.remove(&step.key);
-            self.in_flight.insert(step.key.clone());
+        for key in &keys {
+            self.dirty.remove(key);
         }
+        self.in_flight = keys;
         effects.push(Effect::Send(batch.requests.clone()));
         self.doing = Doing::Sending {
             steps: batch.steps,
@@ -78,9 +85,7 @@ impl Keeper {
         if !is_sending || !is_worth_it || self.must_read || self.gate(now) != Gate::Open {
             return;
         }
-        let batch = self.next_batch();
-        let keys = batch.steps.iter().map(|step| step.key.clone()).collect();
-        let prepared = Prepared { batch, keys };
+        let prepared = Prepared::of(self.next_batch());
         if prepared.batch.steps.len() < WORTH_PREPARING || self.must_read {
             return self.put_back(prepared);
         }
