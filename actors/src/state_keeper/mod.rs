@@ -10,10 +10,10 @@
 //!
 //! To read in this order: [`key`], [`effects`], [`declared`], [`listing`], [`admit`], [`policy`],
 //! [`guard`], [`desired`] with `checks`, [`log`] with `fold`, [`held`], [`plan`], [`gate`], [`answer`], [`verdict`]: the
-//! rules, one in each file. Then [`events`] and [`keeper`] with its parts: `intake`, `orders` and
-//! `takeover` (what sources send), `appending` (what is on disk counts), `sending`, `renewing`, `outcome` and `reading` (what Sōzu is told and says), `upgrade`
-//! (workers that differ), `settling`
-//! (what is final), [`operator`] (what a person orders), `pause`, `settings` (a reload), `reporting`. Then the shell:
+//! rules, one in each file. Then [`events`] and [`keeper`] with its parts: `intake`, `orders` and `takeover` (what sources
+//! send), `appending` (what is on disk counts), `sending`, `renewing`, `outcome` and `reading` (what Sōzu is told and says),
+//! `doubts` (what that leaves open), `upgrade` (workers that differ), `settling` (what is final), [`operator`] (what a person
+//! orders), `pause`, `settings` (a reload), `reporting`. Then the shell:
 //! [`store`], `actor`, `asking`, `persons`, `journalist`. Only the shell knows actix and SQLite.
 
 mod actor;
@@ -26,6 +26,7 @@ mod clusters;
 mod config;
 pub mod declared;
 pub mod desired;
+mod doubts;
 pub mod effects;
 pub mod events;
 #[cfg(test)]

@@ -9,8 +9,9 @@ use std::{
 use super::{
     answer::{self, Meaning, Outcome},
     declared::Wanted,
+    doubts::Unanswered,
     events::Now,
-    keeper::{Doing, Keeper, Unanswered},
+    keeper::{Doing, Keeper},
     key::{Key, Object},
     plan::Step,
 };

@@ -10,9 +10,10 @@ use sozu_socket::{ExchangeError, Life};
 
 use super::{
     declared::{ABSENT_FOR, Declaration, Stance, Wanted, Why},
+    doubts::Doubts,
     events::{Effect, Now},
     held::{Held, Read, What},
-    keeper::{Doing, Doubts, Keeper},
+    keeper::{Doing, Keeper},
     key::{Key, KeyMap, Object},
     plan::{self, Need},
 };
