@@ -226,13 +226,29 @@ impl Store {
     /// # Errors
     /// If there is no such letter, a later change stands against its retry, or SQLite cannot write; nothing is written then.
     pub fn end_letters(&mut self, ending: &Ending) -> Result<u64, StoreError> {
-        self.with_letters(|transaction, letters, _| match &ending.how {
+        let ended = self.with_letters(|transaction, letters, _| match &ending.how {
             End::Discarded(which) => letters.discard(transaction, which, ending.uid),
             End::Retried { seq, again, force } => {
                 letters.retry(transaction, *seq, again, ending.uid, *force)?;
                 Ok(1)
             }
-        })
+        })?;
+        self.empty_log();
+        Ok(ended)
+    }
+
+    /// What was deleted is not to be read in SQLite's own log either: it is written into the database and emptied, unless
+    /// somebody reads just now. Then the next time will do.
+    fn empty_log(&self) {
+        let checkpoint = "PRAGMA wal_checkpoint(TRUNCATE)";
+        let emptied = self
+            .connection
+            .busy_timeout(Duration::ZERO)
+            .and_then(|()| self.connection.query_row(checkpoint, [], |_| Ok(())))
+            .and(self.connection.busy_timeout(schema::BUSY));
+        if let Err(error) = emptied {
+            tracing::debug!(%error, "The log of the database is not emptied.");
+        }
     }
 
     /// Writes that the dead-letter topic has these letters, by their changes' places in the log.
@@ -375,6 +391,7 @@ impl Store {
         let dropped =
             self.with_letters(|transaction, letters, limits| letters.fit(transaction, limits))?;
         tell_dropped(dropped);
+        self.empty_log();
         Ok(())
     }
 

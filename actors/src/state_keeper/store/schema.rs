@@ -84,6 +84,8 @@ CREATE VIEW holds AS
     WHERE stance = 'kept' AND hold IS NOT NULL GROUP BY hold, source;
 ";
 
+/// How long a write waits for whoever else has the database.
+pub(super) const BUSY: Duration = Duration::from_secs(5);
 /// After so many pages of 4 kB the log of SQLite is written into the database. A flood writes the same pages again and
 /// again.
 const CHECKPOINT: u32 = 4_000;
@@ -155,7 +157,7 @@ impl Schema {
         path: &Path,
         now: SystemTime,
     ) -> Result<(), StoreError> {
-        connection.busy_timeout(Duration::from_secs(5))?;
+        connection.busy_timeout(BUSY)?;
         let found: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
         let known = self.number();
         if found > known {

@@ -417,14 +417,30 @@ fn again_of_nothing() -> Ending {
 fn what_is_discarded_loses_its_bytes_and_stays_in_the_journal() {
     let directory = tempfile::tempdir().unwrap();
     let mut store = with_letters(&directory);
+    let original = Original {
+        bytes: b"what nobody may read".to_vec(),
+        ..Original::default()
+    };
+    let secret = Entry {
+        original: Some(Arc::new(original.clone())),
+        ..message(4, 0)
+    };
+    store.append(&[secret], None).unwrap();
+    store.accept(&accepted([refused(4)]), now()).unwrap();
+    let is_on_disk = || {
+        let files = std::fs::read_dir(directory.path()).unwrap();
+        let mut files = files.map(|file| std::fs::read(file.unwrap().path()).unwrap());
+        files.any(|file| file.windows(20).any(|bytes| *bytes == original.bytes))
+    };
+    assert!(is_on_disk());
     let discard = |which| Ending {
         uid: 7,
         how: End::Discarded(which),
     };
     assert_eq!(store.end_letters(&discard(Letters::One(2))).unwrap(), 1);
-    assert_eq!(letters(&directory), [(1, None), (3, None)]);
+    assert_eq!(letters(&directory), [(1, None), (3, None), (4, None)]);
     let all_of = Letters::Of(source());
-    assert_eq!(store.end_letters(&discard(all_of)).unwrap(), 2);
+    assert_eq!(store.end_letters(&discard(all_of)).unwrap(), 3);
     assert_eq!(store.end_letters(&discard(Letters::All)).unwrap(), 0);
     assert!(letters(&directory).is_empty());
     let counts = store.letters.counts().all();
@@ -434,7 +450,8 @@ fn what_is_discarded_loses_its_bytes_and_stays_in_the_journal() {
         .connection
         .query_row(bytes, [], |row| row.get(0))
         .unwrap();
-    assert_eq!((bytes, seqs(&store)), (0, vec![1, 2, 3]));
+    assert_eq!((bytes, seqs(&store)), (0, vec![1, 2, 3, 4]));
+    assert!(!is_on_disk(), "in SQLite's own log neither");
 }
 
 #[test]
