@@ -118,7 +118,7 @@ pub struct BusChange {
     /// Its place.
     pub position: Position,
     /// What it asks for, or why that cannot be read.
-    pub request: Result<Request, String>,
+    pub request: Result<Arc<Request>, String>,
     /// The message as it came. What is refused keeps it.
     pub original: Arc<Original>,
 }
@@ -141,8 +141,9 @@ impl Original {
     ///
     /// # Errors
     /// Why its bytes cannot be read.
-    pub fn request(&self) -> Result<Request, String> {
+    pub fn request(&self) -> Result<Arc<Request>, String> {
         prost::Message::decode(self.bytes.as_slice())
+            .map(Arc::new)
             .map_err(|error| format!("the payload is no protobuf Request of Sōzu: {error}"))
     }
 }

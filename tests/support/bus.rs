@@ -54,7 +54,7 @@ const CHUNK: usize = 5_000;
 /// All that was ever published to a topic.
 pub struct Topic {
     pub source: SourceName,
-    pub messages: Vec<Request>,
+    pub messages: Vec<Arc<Request>>,
     /// How far its consumer has acknowledged: the broker delivers from there on.
     pub acknowledged: Option<Position>,
 }
@@ -69,7 +69,8 @@ impl Topic {
     }
 
     pub fn publish<R: Into<Request>>(&mut self, requests: impl IntoIterator<Item = R>) {
-        self.messages.extend(requests.into_iter().map(Into::into));
+        self.messages
+            .extend(requests.into_iter().map(|it| Arc::new(it.into())));
     }
 
     pub fn end(&self) -> Option<Position> {
@@ -362,18 +363,12 @@ impl Host {
     #[track_caller]
     pub fn consume(&self, topic: &Topic) {
         let all = topic.unacknowledged();
-        let chunks = all.clone().step_by(CHUNK);
-        let chunks = chunks.map(|from| from..all.end.min(from + CHUNK));
-        // All of it is there before the first one goes.
-        let chunks: Vec<_> = chunks
-            .map(|range| (range.clone(), topic.changes(range)))
-            .collect();
-        for (range, mut changes) in chunks {
+        for from in all.clone().step_by(CHUNK) {
+            let chunk = from..all.end.min(from + CHUNK);
             let until = Instant::now() + ASK;
-            while let Err(error) = self.offer(topic, changes, ASK) {
+            while let Err(error) = self.offer(topic, topic.changes(chunk.clone()), ASK) {
                 assert!(Instant::now() < until, "{error}");
                 std::thread::sleep(Duration::from_millis(20));
-                changes = topic.changes(range.clone());
             }
         }
     }

@@ -175,7 +175,7 @@ impl Keeper {
                 seq: self.last_seq,
                 source,
                 at: now.wall,
-                request,
+                request: Arc::new(request),
                 origin: None,
                 position: None,
                 original: None,

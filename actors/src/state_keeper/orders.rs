@@ -74,7 +74,7 @@ impl Bus {
 
 /// A message without a payload asks for nothing.
 fn is_empty(change: &BusChange) -> bool {
-    change.original.bytes.is_empty() && change.request == Ok(Request::default())
+    change.original.bytes.is_empty() && change.request.as_deref() == Ok(&Request::default())
 }
 
 /// A bus that catches up with where its topic ended when it subscribed.
@@ -300,7 +300,7 @@ impl Keeper {
 
     pub(super) fn judge_order(
         &self,
-        request: &Result<Request, String>,
+        request: &Result<Arc<Request>, String>,
         policy: &Policy,
         objects: usize,
     ) -> Result<(), String> {

@@ -158,7 +158,7 @@ fn entry(seq: u64, request: Request) -> Entry {
         seq,
         source: SourceName::new("bus"),
         at: SystemTime::UNIX_EPOCH,
-        request,
+        request: Arc::new(request),
         origin: None,
         position: Some(Position {
             ledger: 1,

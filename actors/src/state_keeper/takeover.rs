@@ -82,7 +82,7 @@ impl Keeper {
                 seq: self.last_seq,
                 source: source.clone(),
                 at: now.wall,
-                request: held.add(),
+                request: Arc::new(held.add()),
                 origin: None,
                 position: None,
                 original: None,

@@ -63,7 +63,7 @@ pub struct Entry {
     /// When it was taken.
     pub at: SystemTime,
     /// The change, in Sōzu's own terms. Empty if it could not be read.
-    pub request: Request,
+    pub request: Arc<Request>,
     /// The file that says so, for a directory.
     pub origin: Option<Arc<PathBuf>>,
     /// Its place in the stream, for a bus.

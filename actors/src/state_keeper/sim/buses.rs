@@ -163,9 +163,9 @@ fn undecodable_and_forbidden_changes_are_refused_with_their_bytes() {
     let mut world = World::new(empty_sozu());
     world.rest();
     world.subscribes(None);
-    let change = |entry, request| BusChange {
+    let change = |entry, request: Result<Request, String>| BusChange {
         position: place(entry),
-        request,
+        request: request.map(Arc::new),
         original: Arc::new(Original {
             bytes: vec![7],
             ..Original::default()

@@ -79,7 +79,7 @@ impl Disk {
         for entry in entries {
             let mut stored = entry.as_ref().clone();
             if stored.origin.is_some() {
-                match &mut stored.request.request_type {
+                match &mut Arc::make_mut(&mut stored.request).request_type {
                     Some(RequestType::AddCertificate(add)) => add.certificate.key.clear(),
                     Some(RequestType::ReplaceCertificate(replace)) => {
                         replace.new_certificate.key.clear();

@@ -96,7 +96,7 @@ fn a_retry_does_not_undo_what_is_under_way_unless_it_is_forced() {
     let (mut world, letter) = refused_backend();
     // Under way: Sōzu has not answered yet.
     let later = letter.original.request().unwrap();
-    world.hands_over(3, &[later]);
+    world.hands_over(3, &[later.as_ref().clone()]);
     let by = world.keeper.last_seq;
     let order = Order {
         uid: 1000,

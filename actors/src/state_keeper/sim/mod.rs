@@ -313,7 +313,7 @@ fn bus_changes(first: u64, requests: &[Request]) -> Changes {
         .zip(first..)
         .map(|(request, entry)| BusChange {
             position: place(entry),
-            request: Ok(request.clone()),
+            request: Ok(Arc::new(request.clone())),
             original: Arc::default(),
         });
     Changes {

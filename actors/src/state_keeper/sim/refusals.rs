@@ -21,7 +21,7 @@ impl World {
         let changes = requests.iter().zip(first..);
         let changes = changes.map(|(request, entry)| BusChange {
             position: place(entry),
-            request: Ok(request.clone()),
+            request: Ok(Arc::new(request.clone())),
             original: Arc::default(),
         });
         let changes = Changes {

@@ -443,7 +443,7 @@ pub(super) fn tail(connection: &Connection) -> Result<Vec<Entry>, StoreError> {
             seq,
             source: SourceName::new(&source),
             at: time(row.get(2)?),
-            request,
+            request: Arc::new(request),
             position,
             original: (position.is_some() || again.is_some()).then(|| Arc::new(original)),
             admission: match (admission.as_str(), hold) {

@@ -1,7 +1,5 @@
 use std::path::Path;
 
-use sozu_command_lib::proto::command::Request;
-
 use super::*;
 use crate::messages::{Letters, Original};
 use crate::state_keeper::{
@@ -33,7 +31,7 @@ pub(super) fn entry(seq: u64, admission: Admission) -> Entry {
         seq,
         source: source(),
         at: now(),
-        request: cluster(&format!("c{seq}")).add(),
+        request: Arc::new(cluster(&format!("c{seq}")).add()),
         origin: Some(Arc::new("/etc/routes/a.toml".into())),
         position: None,
         original: None,
@@ -166,7 +164,7 @@ fn the_place_of_a_bus_and_the_bytes_of_what_was_refused_come_back() {
         index: -1,
     };
     let refused = Entry {
-        request: Request::default(),
+        request: Arc::default(),
         origin: None,
         position: Some(place),
         original: Some(Arc::new(Original {
@@ -308,7 +306,7 @@ fn with_letters(directory: &tempfile::TempDir) -> Store {
     store.limits.dead_letter_rows = 100;
     store.limits.dead_letter_bytes = 1_000_000;
     let about = |seq, name: &str| Entry {
-        request: cluster(name).add(),
+        request: Arc::new(cluster(name).add()),
         ..message(seq, 10)
     };
     let entries = [about(1, "c"), about(2, "d"), about(3, "c")];
@@ -327,7 +325,7 @@ fn again(directory: &tempfile::TempDir, letter: u64, seq: u64, force: bool) -> E
     let word = Word::Retry(Ok(()));
     let again = Entry {
         seq,
-        request: cluster("c").add(),
+        request: Arc::new(cluster("c").add()),
         origin: None,
         position: None,
         original: Some(letter.original.clone()),
