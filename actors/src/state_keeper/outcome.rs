@@ -269,11 +269,11 @@ impl Keeper {
         let alone = steps.len() == 1 || requests == 1;
         let refused_by = answer::refused_by_some(words, self.workers);
         // While one worker is silent, what another one has to say about it is no silence of Sōzu's.
-        let says_nothing = !refused_by.is_empty() || !answer::is_from_workers(words);
+        let is_counted = alone && (!refused_by.is_empty() || !answer::is_from_workers(words));
         for step in &steps {
             self.doubt_workers(step, words);
             self.doubts.ever.insert(step.key.clone());
-            if let Some(object) = step.to.as_ref().filter(|_| alone && says_nothing) {
+            if let Some(object) = step.to.as_ref().filter(|_| is_counted) {
                 self.count_unanswered(&step.key, object, refused_by.clone());
             }
         }

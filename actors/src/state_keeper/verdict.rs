@@ -111,17 +111,20 @@ fn verdict(tail: &Tail, folded: &Folded, settled: &impl Fn(&Key) -> Settled) -> 
             return (settled(&by) != Settled::No).then_some(verdict);
         }
     };
-    let sides = || folded.keys.iter().map(|key| (key, settled(key)));
-    if sides().any(|(_, side)| side == Settled::No) {
-        return None;
+    let (mut is_observed, mut differs) = (false, false);
+    for key in &folded.keys {
+        match settled(key) {
+            Settled::No => return None,
+            Settled::Observed => is_observed = true,
+            Settled::Divergent => differs |= !tail.is_turned_later(key, folded),
+            Settled::Yes => {}
+        }
     }
-    let is_observed = sides().any(|(_, side)| side == Settled::Observed);
-    let mut differing = sides().filter(|(_, side)| *side == Settled::Divergent);
     Some(if is_observed {
         Verdict::Observed
     } else if tail.is_overtaken(folded) {
         Verdict::Superseded
-    } else if differing.any(|(key, _)| !tail.is_turned_later(key, folded)) {
+    } else if differs {
         Verdict::Divergent
     } else if taken_over {
         Verdict::TakenOver
