@@ -3,9 +3,11 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use sozu_socket::Life;
+
 use super::{
     appending::Sender,
-    declared::{Declaration, Wanted},
+    declared::{Declaration, Stance, Wanted},
     events::{Effect, Now},
     guard::{self, TakeOver},
     held::Held,
@@ -95,6 +97,7 @@ impl Keeper {
     /// What the bus wants, as it said while it caught up, where Sōzu holds another value that the bus has
     /// never said; and what Sōzu holds there.
     fn take_overs(&self, source: &SourceName) -> Vec<(TakeOver, Arc<Object>)> {
+        let life = self.life.as_ref().map(Life::as_str);
         let mut strange: BTreeMap<&Key, bool> = BTreeMap::new();
         let history = self.tail.iter();
         for folded in history.filter(|folded| is_history_of(folded, source)) {
@@ -106,9 +109,15 @@ impl Keeper {
                     let object = declaration.as_ref().and_then(Declaration::standing);
                     object.is_some_and(|object| object.same(&held))
                 };
+                // What came back, or what workers refused and is not gone yet.
+                let is_to_go = |declaration: &Option<Declaration>| {
+                    let stance = declaration.as_ref().map(|says| &says.stance);
+                    matches!(stance, Some(Stance::Absent { unseen_in, .. }) if unseen_in.as_deref() != life)
+                };
                 // What another topic said is nothing that this one has said.
                 let is_anew = folded.entry.admission == (Admission::History { anew: true });
-                let is_said = says(&turned.after) || (!is_anew && says(&turned.before));
+                let was_said = says(&turned.before) || is_to_go(&turned.before);
+                let is_said = says(&turned.after) || (!is_anew && was_said);
                 *strange.entry(&turned.key).or_insert(true) &= !is_said;
             }
         }
