@@ -118,6 +118,8 @@ pub struct Keeper {
     // Sōzu
     pub(super) sozu: Sozu,
     pub(super) life: Option<Life>,
+    /// Nobody but this daemon has sent it anything of ours.
+    pub(super) saw_it_begin: bool,
     pub(super) life_seen: Duration,
     pub(super) complete: bool,
     pub(super) complete_life: Option<Arc<str>>,
@@ -183,6 +185,7 @@ impl Keeper {
             last_change: HashMap::new(),
             sozu: Sozu::Unasked,
             life: None,
+            saw_it_begin: false,
             life_seen: now.at,
             complete: false,
             complete_life: loaded.complete_life,
@@ -368,8 +371,9 @@ impl Keeper {
             if !same {
                 self.forget_foreign();
                 self.belief.forget_all();
-                // The first life that is seen may be the one that the tail was sent to.
-                if self.life.is_some() {
+                // The first life that is seen may be the one that an earlier daemon has sent to.
+                self.saw_it_begin = self.life.is_some();
+                if self.saw_it_begin {
                     self.forget_doubts();
                 }
                 self.workers_known = Workers::default();

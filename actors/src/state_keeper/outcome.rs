@@ -108,6 +108,8 @@ impl Keeper {
             self.doubts.suspects.remove(&step.key);
             self.doubts.unanswered.remove(&step.key);
             self.doubts.contradicted.remove(&step.key);
+            // Whatever workers had left to do, they have done.
+            self.doubts.ever.remove(&step.key);
             self.belief.learn(&step.key, step.to.clone());
         }
         self.forget_what_went_along(steps);

@@ -224,15 +224,17 @@ impl Keeper {
             .retain(|key, _| dirty.contains(key));
     }
 
-    /// A frontend that this life of Sōzu held once, and holds no longer: workers may have it still, if
-    /// an earlier life of the daemon left it divergent.
+    /// An accepted frontend that this life of Sōzu held once, and holds no longer, or that an earlier life of the daemon
+    /// may have sent it: workers may have it still.
     fn doubt_what_is_missing(&mut self, differing: &[Key]) {
-        if self.life.as_ref().map(Life::as_str) != self.complete_life.as_deref() {
+        let is_complete = self.life.as_ref().map(Life::as_str) == self.complete_life.as_deref();
+        if self.saw_it_begin && !is_complete {
             return;
         }
         let missing = differing.iter().filter(|key| {
             let is_wanted = matches!(self.desired.declared().wanted(key), Wanted::Object(..));
-            key.kind().is_frontend() && is_wanted && self.belief.held(key) == Held::Nothing
+            let is_accepted = is_wanted && !self.tail.turns(key);
+            key.kind().is_frontend() && is_accepted && self.belief.held(key) == Held::Nothing
         });
         self.doubts.ever.extend(missing.cloned());
     }

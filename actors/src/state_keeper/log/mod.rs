@@ -172,6 +172,11 @@ impl Tail {
         keys.all(|key| self.is_turned_later(key, folded))
     }
 
+    /// Whether any entry turns what is wanted of the key.
+    pub fn turns(&self, key: &Key) -> bool {
+        self.last_turn.contains_key(key)
+    }
+
     /// Whether a later entry than this one turns the key.
     pub fn is_turned_later(&self, key: &Key, folded: &Folded) -> bool {
         self.last_turn.get(key) > Some(&folded.nth)

@@ -32,7 +32,7 @@ impl Scene {
 
 #[test]
 fn what_once_broke_the_promise_keeps_it() {
-    let histories: [&[Scene]; 10] = [
+    let histories: [&[Scene]; 12] = [
         // Who asks for what workers refused, and the main process kept, while nothing is sent.
         &[
             rest(Other(CertRenewed)),
@@ -121,6 +121,24 @@ fn what_once_broke_the_promise_keeps_it() {
             rest(Other(FrontA)),
             rest(Bus(ClusterGone)),
             rest(Bus(Cluster)),
+        ],
+        // The daemon dies under the restoration of a route that all workers take too late.
+        &[
+            rest(File(Says::Cert)),
+            rest(File(Says::B)),
+            rest(Dies).with(0, Fault::AllStall),
+            then(BothDie, 10),
+            then(Dies, 5),
+            rest(File(Says::A)),
+        ],
+        // The daemon dies before what workers refused is gone, and the bus speaks of it while it catches up.
+        &[
+            rest(File(Says::A)),
+            then(Bus(Backend), 2),
+            then(Bus(CertReplacedAndRefused), 9).with(0, Fault::AllStall),
+            then(Dies, 3),
+            then(Bus(CertRenewed), 0),
+            rest(Bus(CertRenewedGone)),
         ],
     ];
     let findings = Findings::default();
