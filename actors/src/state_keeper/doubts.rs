@@ -11,6 +11,8 @@ use super::{
 /// What this life of Sōzu has shown of a key beside what it holds.
 #[derive(Default)]
 pub(super) struct Doubts {
+    /// An earlier daemon may have sent to it.
+    pub is_inherited: bool,
     /// The main process holds it, but no worker has answered for it. (A frontend, which the main
     /// process takes back, only if it could not do that.)
     pub unproven: KeySet,
@@ -42,6 +44,14 @@ pub(super) struct Unanswered {
 }
 
 impl Doubts {
+    /// The first life that is seen may be the one that an earlier daemon has sent to.
+    pub(super) fn of_a_start() -> Self {
+        Self {
+            is_inherited: true,
+            ..Self::default()
+        }
+    }
+
     /// The room that a flood took, and that nothing is in now.
     pub(super) fn give_back(&mut self) {
         self.unproven.shrink_to_fit();

@@ -118,8 +118,6 @@ pub struct Keeper {
     // Sōzu
     pub(super) sozu: Sozu,
     pub(super) life: Option<Life>,
-    /// Nobody but this daemon has sent it anything of ours.
-    pub(super) saw_it_begin: bool,
     pub(super) life_seen: Duration,
     pub(super) complete: bool,
     pub(super) complete_life: Option<Arc<str>>,
@@ -169,7 +167,7 @@ impl Keeper {
             queue: VecDeque::new(),
             renewals: KeyMap::default(),
             prepared: None,
-            doubts: Doubts::default(),
+            doubts: Doubts::of_a_start(),
             unservable: BTreeMap::new(),
             foreign: KeySet::default(),
             shadowed: BTreeMap::new(),
@@ -185,7 +183,6 @@ impl Keeper {
             last_change: HashMap::new(),
             sozu: Sozu::Unasked,
             life: None,
-            saw_it_begin: false,
             life_seen: now.at,
             complete: false,
             complete_life: loaded.complete_life,
@@ -371,9 +368,7 @@ impl Keeper {
             if !same {
                 self.forget_foreign();
                 self.belief.forget_all();
-                // The first life that is seen may be the one that an earlier daemon has sent to.
-                self.saw_it_begin = self.life.is_some();
-                if self.saw_it_begin {
+                if self.life.is_some() {
                     self.forget_doubts();
                 }
                 self.workers_known = Workers::default();

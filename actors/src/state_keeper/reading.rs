@@ -228,7 +228,7 @@ impl Keeper {
     /// may have sent it: workers may have it still.
     fn doubt_what_is_missing(&mut self, differing: &[Key]) {
         let is_complete = self.life.as_ref().map(Life::as_str) == self.complete_life.as_deref();
-        if self.saw_it_begin && !is_complete {
+        if !self.doubts.is_inherited && !is_complete {
             return;
         }
         let missing = differing.iter().filter(|key| {
