@@ -30,119 +30,129 @@ impl Scene {
     }
 }
 
+const HISTORIES: [&[Scene]; 13] = [
+    // Who asks for what workers refused, and the main process kept, while nothing is sent.
+    &[
+        rest(Other(CertRenewed)),
+        rest(File(Says::CertRefused)),
+        rest(Other(CertRenewedGone)),
+        rest(Pauses),
+        rest(File(Says::CertRenewed)),
+        rest(File(Says::CertRefused)),
+    ],
+    // The owner lets go, and it is the turn of what workers refuse.
+    &[
+        rest(Bus(CertRenewed)),
+        rest(File(Says::CertRefused)),
+        rest(Bus(CertRenewedGone)),
+    ],
+    // One worker has the route and another is silent: Sōzu has said what became of it.
+    &[
+        rest(StrangerRemoves).with(2, Fault::AllStall),
+        rest(Bus(CertReplacedAndRefused)),
+        then(Bus(FrontB), 5),
+        rest(WorkerStalls),
+    ],
+    // Sōzu comes back with what its workers had refused.
+    &[
+        rest(Other(CertReplaced)),
+        then(Other(CertReplacedAndRefused), 1).with(1, Fault::KilledRestored),
+        then(Bus(Backend), 1),
+        rest(Other(CertReplacedAndRefused)),
+    ],
+    // What is undone may bring back a foreign object that our own checks refuse.
+    &[
+        rest(Other(Backend)),
+        rest(Bus(CertReplaced)),
+        rest(SozuOlderUnseen(2)).with(2, Fault::NotSent),
+        then(Other(ClusterRefusedByWorkers), 4),
+        then(Other(FrontRefusedByWorkers), 2),
+        rest(Bus(BackendGone)),
+        rest(Other(Cluster)),
+    ],
+    // Another source's backend of a cluster that is history, and that an empty Sōzu has not.
+    &[
+        rest(File(Says::Cert)),
+        then(File(Says::B), 3),
+        then(SozuEmpty, 6).with(0, Fault::AllStall),
+        then(Bus(Cluster), 4),
+        then(Other(FrontA), 8),
+        then(Other(Backend), 8).with(2, Fault::KilledAfter),
+        then(DiskFull, 1),
+        then(Bus(Backend), 4),
+        rest(Dies),
+    ],
+    // A file that a new life could not read to its end.
+    &[
+        rest(File(Says::A)),
+        then(File(Says::CertRefused), 3).with(0, Fault::NotOpened),
+        then(Bus(CertRenewedGone), 3).with(2, Fault::Unreadable),
+        then(Bus(FrontRefusedByWorkers), 1),
+        then(Other(ClusterRefusedByWorkers), 3),
+        rest(SozuEmpty),
+    ],
+    // A cluster goes while all workers are silent, and takes a route along that they serve.
+    &[
+        rest(File(Says::Cert)),
+        rest(Other(BackendRefusedByWorkers)),
+        rest(Bus(FrontA)).with(1, Fault::KilledBefore),
+        then(Bus(ClusterRefusedByWorkers), 9),
+        rest(Bus(FrontGone)).with(2, Fault::AllStall),
+        rest(Bus(FrontA)),
+    ],
+    // One worker serves a route that the main process and the others do not have: no end of trying.
+    &[
+        rest(File(Says::CertRenewed)),
+        then(File(Says::B), 0),
+        rest(Bus(CertRenewedGone)).with(0, Fault::AllStall),
+        rest(Bus(CertReplacedAndRefused)).with(2, Fault::Unreadable),
+        rest(Dies),
+        rest(Other(ClusterTooLarge)),
+        rest(Other(BackendGone)).with(1, Fault::WorkerKilled),
+        rest(File(Says::A)),
+    ],
+    // Two declare a cluster and one lets go of it while it is used.
+    &[
+        rest(Pauses),
+        rest(Bus(ClusterTooLarge)),
+        rest(Other(ClusterTooLarge)),
+        rest(Other(FrontA)),
+        rest(Bus(ClusterGone)),
+        rest(Bus(Cluster)),
+    ],
+    // The daemon dies under the restoration of a route that all workers take too late.
+    &[
+        rest(File(Says::Cert)),
+        rest(File(Says::B)),
+        rest(Dies).with(0, Fault::AllStall),
+        then(BothDie, 10),
+        then(Dies, 5),
+        rest(File(Says::A)),
+    ],
+    // The daemon dies before what workers refused is gone, and the bus speaks of it while it catches up.
+    &[
+        rest(File(Says::A)),
+        then(Bus(Backend), 2),
+        then(Bus(CertReplacedAndRefused), 9).with(0, Fault::AllStall),
+        then(Dies, 3),
+        then(Bus(CertRenewed), 0),
+        rest(Bus(CertRenewedGone)),
+    ],
+    // A cluster's removal reaches a life that nobody has seen, and takes a route along that workers keep.
+    &[
+        rest(Bus(FrontA)),
+        rest(SozuOlderUnseen(0)),
+        rest(Bus(ClusterGone)),
+        then(Bus(ClusterRefusedByWorkers), 2),
+        rest(SozuOlderUnseen(2)),
+        rest(Bus(FrontA)),
+    ],
+];
+
 #[test]
 fn what_once_broke_the_promise_keeps_it() {
-    let histories: [&[Scene]; 12] = [
-        // Who asks for what workers refused, and the main process kept, while nothing is sent.
-        &[
-            rest(Other(CertRenewed)),
-            rest(File(Says::CertRefused)),
-            rest(Other(CertRenewedGone)),
-            rest(Pauses),
-            rest(File(Says::CertRenewed)),
-            rest(File(Says::CertRefused)),
-        ],
-        // The owner lets go, and it is the turn of what workers refuse.
-        &[
-            rest(Bus(CertRenewed)),
-            rest(File(Says::CertRefused)),
-            rest(Bus(CertRenewedGone)),
-        ],
-        // One worker has the route and another is silent: Sōzu has said what became of it.
-        &[
-            rest(StrangerRemoves).with(2, Fault::AllStall),
-            rest(Bus(CertReplacedAndRefused)),
-            then(Bus(FrontB), 5),
-            rest(WorkerStalls),
-        ],
-        // Sōzu comes back with what its workers had refused.
-        &[
-            rest(Other(CertReplaced)),
-            then(Other(CertReplacedAndRefused), 1).with(1, Fault::KilledRestored),
-            then(Bus(Backend), 1),
-            rest(Other(CertReplacedAndRefused)),
-        ],
-        // What is undone may bring back a foreign object that our own checks refuse.
-        &[
-            rest(Other(Backend)),
-            rest(Bus(CertReplaced)),
-            rest(SozuOlderUnseen(2)).with(2, Fault::NotSent),
-            then(Other(ClusterRefusedByWorkers), 4),
-            then(Other(FrontRefusedByWorkers), 2),
-            rest(Bus(BackendGone)),
-            rest(Other(Cluster)),
-        ],
-        // Another source's backend of a cluster that is history, and that an empty Sōzu has not.
-        &[
-            rest(File(Says::Cert)),
-            then(File(Says::B), 3),
-            then(SozuEmpty, 6).with(0, Fault::AllStall),
-            then(Bus(Cluster), 4),
-            then(Other(FrontA), 8),
-            then(Other(Backend), 8).with(2, Fault::KilledAfter),
-            then(DiskFull, 1),
-            then(Bus(Backend), 4),
-            rest(Dies),
-        ],
-        // A file that a new life could not read to its end.
-        &[
-            rest(File(Says::A)),
-            then(File(Says::CertRefused), 3).with(0, Fault::NotOpened),
-            then(Bus(CertRenewedGone), 3).with(2, Fault::Unreadable),
-            then(Bus(FrontRefusedByWorkers), 1),
-            then(Other(ClusterRefusedByWorkers), 3),
-            rest(SozuEmpty),
-        ],
-        // A cluster goes while all workers are silent, and takes a route along that they serve.
-        &[
-            rest(File(Says::Cert)),
-            rest(Other(BackendRefusedByWorkers)),
-            rest(Bus(FrontA)).with(1, Fault::KilledBefore),
-            then(Bus(ClusterRefusedByWorkers), 9),
-            rest(Bus(FrontGone)).with(2, Fault::AllStall),
-            rest(Bus(FrontA)),
-        ],
-        // One worker serves a route that the main process and the others do not have: no end of trying.
-        &[
-            rest(File(Says::CertRenewed)),
-            then(File(Says::B), 0),
-            rest(Bus(CertRenewedGone)).with(0, Fault::AllStall),
-            rest(Bus(CertReplacedAndRefused)).with(2, Fault::Unreadable),
-            rest(Dies),
-            rest(Other(ClusterTooLarge)),
-            rest(Other(BackendGone)).with(1, Fault::WorkerKilled),
-            rest(File(Says::A)),
-        ],
-        // Two declare a cluster and one lets go of it while it is used.
-        &[
-            rest(Pauses),
-            rest(Bus(ClusterTooLarge)),
-            rest(Other(ClusterTooLarge)),
-            rest(Other(FrontA)),
-            rest(Bus(ClusterGone)),
-            rest(Bus(Cluster)),
-        ],
-        // The daemon dies under the restoration of a route that all workers take too late.
-        &[
-            rest(File(Says::Cert)),
-            rest(File(Says::B)),
-            rest(Dies).with(0, Fault::AllStall),
-            then(BothDie, 10),
-            then(Dies, 5),
-            rest(File(Says::A)),
-        ],
-        // The daemon dies before what workers refused is gone, and the bus speaks of it while it catches up.
-        &[
-            rest(File(Says::A)),
-            then(Bus(Backend), 2),
-            then(Bus(CertReplacedAndRefused), 9).with(0, Fault::AllStall),
-            then(Dies, 3),
-            then(Bus(CertRenewed), 0),
-            rest(Bus(CertRenewedGone)),
-        ],
-    ];
     let findings = Findings::default();
-    for scenes in histories {
+    for scenes in HISTORIES {
         findings.judge(&History::of(scenes.to_vec()), "");
     }
     findings.tell("found by chance once");

@@ -111,6 +111,17 @@ impl World {
         }
         let kept = keys.filter(|key| !key.kind().is_frontend());
         self.onlooker.unprovable.extend(kept);
+        // The main process lets the routes of a cluster go with it, also where workers do not have the cluster.
+        let held = sort_records(records(&self.sozu.main), Duration::ZERO).held;
+        let goes = |id: &str| {
+            let mut requests = requests.iter().filter_map(|it| it.request_type.as_ref());
+            requests.any(|it| matches!(it, RequestType::RemoveCluster(gone) if gone == id))
+        };
+        let along = held
+            .iter()
+            .filter(|(key, object)| key.kind().is_frontend() && object.cluster().is_some_and(goes));
+        let along = along.map(|(key, _)| key.clone());
+        self.onlooker.undoubted.extend(along);
     }
 
     /// Something may have happened.
