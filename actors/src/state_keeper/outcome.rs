@@ -129,6 +129,13 @@ impl Keeper {
             return;
         }
         self.forget_prepared();
+        // So does a frontend that came just before it.
+        let comes = steps.iter().filter(|step| {
+            let cluster = step.to.as_ref().and_then(|object| object.cluster());
+            step.key.kind().is_frontend() && cluster.is_some_and(|id| gone.contains(id))
+        });
+        let comes = comes.map(|step| step.key.clone());
+        self.doubts.ever.extend(comes);
         for key in self.belief.forget_clusters(&gone) {
             self.foreign.remove(&key);
             if key.kind().is_frontend() {
