@@ -206,7 +206,7 @@ impl World {
         self.forget_what_workers_refused();
         let declared = self.keeper.desired.declared();
         let ever = self.keeper.doubts.ever.iter();
-        let removed = ever.filter(|key| declared.wanted(key) == Wanted::Nothing);
+        let removed = ever.filter(|key| !matches!(declared.wanted(key), Wanted::Object(..)));
         self.onlooker.undoubted.extend(removed.cloned());
         self.onlooker.settled.clear();
     }
