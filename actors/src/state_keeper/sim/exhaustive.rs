@@ -115,8 +115,7 @@ fn some<T>(share: usize, nth: usize, all: impl Iterator<Item = T>) -> impl Itera
 /// One in how many troubles and deaths is taken alone, and one in how many of both together.
 fn shares(history: &History) -> (usize, usize) {
     match history.scenes.len() {
-        _ if is_long() => (1, 1),
-        1 => (1, 1),
+        length if length == 1 || is_long() => (1, 1),
         2 => (7, 97),
         _ => (31, 776),
     }

@@ -30,7 +30,7 @@ impl Scene {
     }
 }
 
-const HISTORIES: [&[Scene]; 13] = [
+const HISTORIES: [&[Scene]; 15] = [
     // Who asks for what workers refused, and the main process kept, while nothing is sent.
     &[
         rest(Other(CertRenewed)),
@@ -146,6 +146,26 @@ const HISTORIES: [&[Scene]; 13] = [
         then(Bus(ClusterRefusedByWorkers), 2),
         rest(SozuOlderUnseen(2)),
         rest(Bus(FrontA)),
+    ],
+    // A route comes and its cluster goes in one batch, and a worker that did not have the cluster keeps the route.
+    &[
+        rest(File(Says::Nothing)).with(1, Fault::OneRefuses),
+        rest(File(Says::Cert)),
+        then(File(Says::Refused), 3),
+        then(Bus(FrontRefused), 0),
+        then(Other(FrontGone), 6).with(2, Fault::KilledAfter),
+        then(Bus(FrontRefused), 4).with(0, Fault::RequestLost),
+        then(Bus(FrontA), 6),
+        then(Bus(ClusterRefusedByWorkers), 0),
+        rest(Other(ClusterGone)).with(2, Fault::OneRefuses),
+    ],
+    // The daemon dies after a stranger has put a route where workers still serve one of ours.
+    &[
+        rest(Bus(FrontB)).with(0, Fault::AllStall),
+        rest(Bus(FrontGone)),
+        rest(StrangerAdds),
+        rest(Dies),
+        rest(Bus(FrontB)),
     ],
 ];
 
