@@ -12,8 +12,8 @@ use sozu_manager::cli::{self, Arguments};
 static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
-    // Each new huge page is cleared whole, though the allocator needs a part of it: that took an eighth of a flood's CPU
-    // time, and memory. A kernel that knows no such thing has no huge pages either.
+    // Each new huge page is cleared whole, though the allocator needs a part of it: that took a tenth of our CPU time
+    // in a flood, and memory. A kernel that knows no such thing has no huge pages either.
     let _ = set_thp_disable(true);
     cli::run(&Arguments::parse()).into()
 }

@@ -142,15 +142,13 @@ impl Keeper {
 
     /// Judges what a request of so many bytes brings.
     pub(super) fn admit(&self, object: &Object, bytes: usize) -> Result<(), Refusal> {
-        let none = Arc::default();
-        let listeners = self.listeners.as_ref().unwrap_or(&none);
-        admit::admit(object, bytes, listeners, self.settings.max_request_bytes)
+        let listeners = self.listeners.clone().unwrap_or_default();
+        admit::admit(object, bytes, &listeners, self.settings.max_request_bytes)
     }
 
     fn listener(&self, kind: Kind, address: SocketAddr) -> Result<(), Refusal> {
-        let none = Arc::default();
-        let listeners = self.listeners.as_ref().unwrap_or(&none);
-        admit::listener(kind, address, listeners)
+        let listeners = self.listeners.clone().unwrap_or_default();
+        admit::listener(kind, address, &listeners)
     }
 
     /// Whether the same object was refused before and nothing about it has changed since.
