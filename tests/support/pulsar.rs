@@ -24,6 +24,9 @@ use sozu_command_lib::proto::command::{Request, request::RequestType};
 use testkit::{Daemon, Pulsar, Sozu, daemon::Builder, wait_until};
 use tokio::runtime::Runtime;
 
+/// What a healthy broker may take to open a topic.
+const OPEN_WITHIN: Duration = Duration::from_secs(60);
+
 /// The broker of this test process. Its guardian ends it with the process.
 pub fn broker() -> &'static Pulsar {
     static BROKER: OnceLock<Pulsar> = OnceLock::new();
@@ -91,8 +94,11 @@ impl Producer {
             .build()
             .unwrap();
         let topic = testkit::pulsar::topic(topic);
-        let opened = runtime.block_on(Publisher::open(address, &topic, batch));
-        let inner = Some(opened.unwrap());
+        // A broker that is healthy again after a kill may have no bookie for a new ledger yet.
+        let inner = wait_until("a producer", OPEN_WITHIN, || {
+            let opened = runtime.block_on(Publisher::open(address, &topic, batch));
+            opened.map(Some).map_err(|error| error.to_string())
+        });
         Self { runtime, inner }
     }
 

@@ -99,6 +99,11 @@ impl Builder {
             // by default a disk that is 99 % full ends all writing, however large the rest is
             ("diskUsageThreshold".to_owned(), "0.9999".to_owned()),
             ("diskUsageWarnThreshold".to_owned(), "0.9999".to_owned()),
+            // five errors, as a frozen machine makes them, would end all writing to the only bookie for half an hour
+            (
+                "bookkeeperClientHealthCheckEnabled".to_owned(),
+                "false".to_owned(),
+            ),
         ];
         if let Some(tls) = &pulsar.service_tls {
             settings.push(("brokerServicePortTls".to_owned(), port(tls)));
