@@ -3,6 +3,8 @@
 //! the last accepted declaration, not what Sōzu happened to hold.
 
 mod entry;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -80,24 +82,29 @@ impl Tail {
         self.fold_as(entry, None, desired, belief)
     }
 
-    /// `took_over`: what an earlier fold of it found. What Sōzu holds by now may be of a later entry.
+    /// `earlier`: what came of folding it the last time. What it took over then counts, since what Sōzu holds by now may
+    /// be of a later entry; and what it revived then was asked about.
     fn fold_as(
         &mut self,
         entry: Arc<Entry>,
-        took_over: Option<bool>,
+        earlier: Option<&Folded>,
         desired: &mut Desired,
         belief: &Belief,
     ) -> Vec<Key> {
         let mut folded = fold(entry, desired, belief);
-        if let (Some(took_over), Provisional::Sends { taken_over }) =
-            (took_over, &mut folded.provisional)
-        {
-            *taken_over = took_over;
+        if let (Some(Provisional::Sends { taken_over: took }), Provisional::Sends { taken_over }) = (
+            earlier.map(|earlier| &earlier.provisional),
+            &mut folded.provisional,
+        ) {
+            *taken_over = *took;
         }
         // Was the removal in between history too, it was never sent: what Sōzu holds is what its workers serve.
-        let was_sent = |key: &Key| !folded.entry.is_history() || !self.last_turn.contains_key(key);
-        let revived = std::mem::take(&mut folded.revived).into_iter();
-        self.revived.extend(revived.filter(was_sent));
+        let is_history = folded.entry.is_history();
+        let was_sent = |key: &Key| !is_history || !self.last_turn.contains_key(key);
+        folded.revived.retain(was_sent);
+        let known = earlier.map_or(&[][..], |earlier| &earlier.revived);
+        let new = folded.revived.iter().filter(|key| !known.contains(key));
+        self.revived.extend(new.cloned());
         let turned = folded.turned.iter().map(|turned| &turned.key);
         let turned = turned.filter(|key| !folded.keys.contains(key));
         let mut keys: Vec<Key> = folded.keys.iter().chain(turned).cloned().collect();
@@ -315,11 +322,8 @@ impl Tail {
                 let folded = self.enter(folded);
                 self.entries.push_back(folded);
             } else {
-                let took_over = match folded.provisional {
-                    Provisional::Sends { taken_over } => Some(taken_over),
-                    _ => None,
-                };
-                keys.extend(self.fold_as(folded.entry, took_over, desired, belief));
+                let entry = folded.entry.clone();
+                keys.extend(self.fold_as(entry, Some(&folded), desired, belief));
             }
         }
         let mut entries = self.entries.iter_mut();
