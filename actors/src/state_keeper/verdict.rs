@@ -123,6 +123,13 @@ fn verdict(tail: &Tail, folded: &Folded, settled: &impl Fn(&Key) -> Settled) -> 
     Some(if is_observed {
         Verdict::Observed
     } else if tail.is_overtaken(folded) {
+        // One that is refused in the end has overtaken nothing.
+        let overtakers = folded.keys.iter();
+        let overtakers = overtakers.filter_map(|key| tail.overtaker(key, folded));
+        let mut keys = overtakers.flat_map(|overtaker| &overtaker.keys);
+        if keys.any(|key| settled(key) == Settled::No) {
+            return None;
+        }
         Verdict::Superseded
     } else if differs {
         Verdict::Divergent

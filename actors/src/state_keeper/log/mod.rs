@@ -179,6 +179,13 @@ impl Tail {
         keys.all(|key| self.is_turned_later(key, folded))
     }
 
+    /// The last entry that turns the key, if it is a later one than this.
+    pub fn overtaker(&self, key: &Key, folded: &Folded) -> Option<&Folded> {
+        let last = self.last_turn.get(key).filter(|nth| **nth > folded.nth)?;
+        let place = self.entries.binary_search_by_key(last, |folded| folded.nth);
+        self.entries.get(place.ok()?)
+    }
+
     /// Whether any entry turns what is wanted of the key.
     pub fn turns(&self, key: &Key) -> bool {
         self.last_turn.contains_key(key)
