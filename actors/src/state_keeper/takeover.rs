@@ -109,14 +109,11 @@ impl Keeper {
                     let object = declaration.as_ref().and_then(Declaration::standing);
                     object.is_some_and(|object| object.same(&held))
                 };
-                // What came back, or what workers refused and is not gone yet.
-                let is_to_go = |declaration: &Option<Declaration>| {
-                    let stance = declaration.as_ref().map(|says| &says.stance);
-                    matches!(stance, Some(Stance::Absent { unseen_in, .. }) if unseen_in.as_deref() != life)
-                };
+                let before = turned.before.as_ref();
+                let went = before.is_some_and(|says| is_to_go(says, life));
                 // What another topic said is nothing that this one has said.
                 let is_anew = folded.entry.admission == (Admission::History { anew: true });
-                let was_said = says(&turned.before) || is_to_go(&turned.before);
+                let was_said = says(&turned.before) || went;
                 let is_said = says(&turned.after) || (!is_anew && was_said);
                 *strange.entry(&turned.key).or_insert(true) &= !is_said;
             }
@@ -124,6 +121,11 @@ impl Keeper {
         let strange = strange.into_iter().filter(|(_, is_strange)| *is_strange);
         let take_over = |key: &Key| {
             let held = self.belief.held(key).object()?.clone();
+            let all = self.desired.declared().all(key).iter();
+            let mut others = all.filter(|(other, _)| other != source);
+            if others.any(|(_, says)| is_to_go(says, life)) {
+                return None;
+            }
             let instead = match self.desired.declared().wanted(key) {
                 Wanted::Object(object, owner) if owner == *source && !object.same(&held) => {
                     Some(object)
@@ -136,6 +138,11 @@ impl Keeper {
         };
         strange.filter_map(|(key, _)| take_over(key)).collect()
     }
+}
+
+/// Whether what Sōzu holds goes by it: it came back, or workers refused it and it is not gone yet.
+fn is_to_go(says: &Declaration, life: Option<&str>) -> bool {
+    matches!(&says.stance, Stance::Absent { unseen_in, .. } if unseen_in.as_deref() != life)
 }
 
 /// Whether the bus said it while it caught up, and it is not final.
