@@ -115,6 +115,16 @@ impl Worker {
     }
 }
 
+/// What the main process does if no worker takes the request.
+fn taken_back(request: &Request) -> Option<Request> {
+    match &request.request_type {
+        Some(RequestType::AddHttpFrontend(front)) => {
+            Some(RequestType::remove_http_frontend(front.clone()).into())
+        }
+        _ => None,
+    }
+}
+
 /// What the main process takes back when its deadline is over.
 struct TakenBack {
     at: Duration,
@@ -253,8 +263,12 @@ impl Proxy {
     pub(super) fn dispatch(&mut self, request: &Request) -> Result<(), StateError> {
         self.version += 1;
         self.main.dispatch(request)?;
+        let mut somebody = false;
         for worker in &mut self.workers {
-            worker.take(request);
+            somebody |= worker.take(request).is_none();
+        }
+        if !somebody && let Some(back) = taken_back(request) {
+            self.main.dispatch(&back)?;
         }
         Ok(())
     }
@@ -441,16 +455,13 @@ impl Proxy {
             return answers;
         }
         let nobody = answers.iter().all(|(_, words)| words.is_some());
-        let back = match &request.request_type {
-            Some(RequestType::AddHttpFrontend(front)) if nobody => {
-                RequestType::remove_http_frontend(front.clone())
-            }
-            _ => return answers,
+        let Some(back) = taken_back(request).filter(|_| nobody) else {
+            return answers;
         };
         let missing = self.workers.len() - answers.len();
         self.taken_back.push(TakenBack {
             at: if missing == 0 { at } else { at + deadline },
-            request: back.into(),
+            request: back,
             added: request.clone(),
             missing,
         });
