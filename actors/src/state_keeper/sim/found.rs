@@ -30,7 +30,7 @@ impl Scene {
     }
 }
 
-const HISTORIES: [&[Scene]; 15] = [
+const HISTORIES: [&[Scene]; 17] = [
     // Who asks for what workers refused, and the main process kept, while nothing is sent.
     &[
         rest(Other(CertRenewed)),
@@ -159,13 +159,32 @@ const HISTORIES: [&[Scene]; 15] = [
         then(Bus(ClusterRefusedByWorkers), 0),
         rest(Other(ClusterGone)).with(2, Fault::OneRefuses),
     ],
-    // The daemon dies after a stranger has put a route where workers still serve one of ours.
+    // The daemon dies after a stranger has tried to put a route where workers still serve one of ours.
     &[
         rest(Bus(FrontB)).with(0, Fault::AllStall),
         rest(Bus(FrontGone)),
         rest(StrangerAdds),
         rest(Dies),
         rest(Bus(FrontB)),
+    ],
+    // What overtakes a cluster that is too large for Sōzu is refused later, and has overtaken nothing.
+    &[
+        rest(Pauses),
+        rest(Other(ClusterTooLarge)),
+        rest(Bus(FrontA)),
+        rest(Other(ClusterGone)),
+        rest(Bus(FrontRefused)),
+        rest(Bus(Backend)),
+    ],
+    // A bus catches up with what another one's refusal has left behind, while that is removed.
+    &[
+        rest(File(Says::Nothing)).with(2, Fault::OneStalls),
+        then(BothDie, 3),
+        then(Other(ClusterGone), 9),
+        then(Bus(CertReplacedAndRefused), 4),
+        then(Other(CertRenewed), 0),
+        then(Other(CertRenewedGone), 0),
+        rest(Dies),
     ],
 ];
 
