@@ -25,7 +25,7 @@ use testkit::{Daemon, Pulsar, Sozu, daemon::Builder, wait_until};
 use tokio::runtime::Runtime;
 
 /// What a healthy broker may take to open a topic.
-const OPEN_WITHIN: Duration = Duration::from_secs(60);
+const OPEN_WITHIN: Duration = Duration::from_mins(1);
 
 /// The broker of this test process. Its guardian ends it with the process.
 pub fn broker() -> &'static Pulsar {
