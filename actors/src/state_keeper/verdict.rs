@@ -71,6 +71,41 @@ pub fn settle(
     settled: impl Fn(&Key) -> Settled,
     patience: usize,
 ) -> Vec<(usize, Verdict)> {
+    let mut early = HashSet::default();
+    loop {
+        let settling = all_but(&early, tail, &settled, patience);
+        let count = early.len();
+        early.extend(too_early(tail, &settling));
+        if early.len() == count {
+            return settling;
+        }
+    }
+}
+
+/// The entries that would be overtaken by one that is not final with them: it may be refused still, or be folded again
+/// when an earlier one is, and so have overtaken nothing.
+fn too_early(tail: &Tail, settling: &[(usize, Verdict)]) -> Vec<usize> {
+    let is_final = |at: usize| settling.binary_search_by_key(&at, |it| it.0).is_ok();
+    let is_early = |place: usize| {
+        let folded = tail.at(place);
+        let overtaken = |key: &Key| tail.overtaken_at(key, folded);
+        let mut by = folded.keys.iter().filter_map(overtaken);
+        by.any(|at| !is_final(at))
+    };
+    let superseded = settling
+        .iter()
+        .filter(|(_, verdict)| *verdict == Verdict::Superseded);
+    let places = superseded.map(|(place, _)| *place);
+    places.filter(|place| is_early(*place)).collect()
+}
+
+/// As [`settle`], but for those at the places that are too early.
+fn all_but(
+    early: &HashSet<usize>,
+    tail: &Tail,
+    settled: &impl Fn(&Key) -> Settled,
+    patience: usize,
+) -> Vec<(usize, Verdict)> {
     let mut waiting = 0;
     let mut waiting_keys: HashSet<&Key> = HashSet::default();
     let mut waiting_clusters: HashSet<&str> = HashSet::default();
@@ -80,10 +115,10 @@ pub fn settle(
             || folded
                 .clusters()
                 .any(|cluster| waiting_clusters.contains(cluster));
-        let verdict = if blocked {
+        let verdict = if blocked || early.contains(&place) {
             None
         } else {
-            verdict(tail, folded, &settled)
+            verdict(tail, folded, settled)
         };
         if let Some(verdict) = verdict {
             settling.push((place, verdict));
@@ -123,13 +158,6 @@ fn verdict(tail: &Tail, folded: &Folded, settled: &impl Fn(&Key) -> Settled) -> 
     Some(if is_observed {
         Verdict::Observed
     } else if tail.is_overtaken(folded) {
-        // One that is refused in the end has overtaken nothing.
-        let overtakers = folded.keys.iter();
-        let overtakers = overtakers.filter_map(|key| tail.overtaker(key, folded));
-        let mut keys = overtakers.flat_map(|overtaker| &overtaker.keys);
-        if keys.any(|key| settled(key) == Settled::No) {
-            return None;
-        }
         Verdict::Superseded
     } else if differs {
         Verdict::Divergent

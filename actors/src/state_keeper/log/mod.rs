@@ -47,6 +47,11 @@ impl Tail {
         self.entries.iter()
     }
 
+    /// The entry at this place.
+    pub fn at(&self, place: usize) -> &Folded {
+        &self.entries[place]
+    }
+
     /// The entries that wait for their cluster, eldest first.
     pub fn parked(&self) -> impl Iterator<Item = &Folded> {
         let looked_at = if self.parked.is_empty() {
@@ -179,11 +184,11 @@ impl Tail {
         keys.all(|key| self.is_turned_later(key, folded))
     }
 
-    /// The last entry that turns the key, if it is a later one than this.
-    pub fn overtaker(&self, key: &Key, folded: &Folded) -> Option<&Folded> {
+    /// The place of the last entry that turns the key, if it is a later one than this.
+    pub fn overtaken_at(&self, key: &Key, folded: &Folded) -> Option<usize> {
         let last = self.last_turn.get(key).filter(|nth| **nth > folded.nth)?;
         let place = self.entries.binary_search_by_key(last, |folded| folded.nth);
-        self.entries.get(place.ok()?)
+        place.ok()
     }
 
     /// Whether any entry turns what is wanted of the key.
