@@ -239,8 +239,10 @@ impl Keeper {
                     .is_none()
             {
                 self.belief.learn(&step.key, None);
-                let all = self.workers_known.running();
-                self.diverges(step.key.clone(), words, all);
+                if self.wants(&step.key, step.to.as_deref()) {
+                    let all = self.workers_known.running();
+                    self.diverges(step.key.clone(), words, all);
+                }
                 self.doubts.ever.insert(step.key.clone());
                 continue;
             } else {
@@ -325,10 +327,19 @@ impl Keeper {
                 );
                 // What is accepted is tried again all the same.
                 self.doubts.spurned.remove(&key);
-            } else if !it.refused_by.is_empty() {
+            } else if !it.refused_by.is_empty() && self.wants(&key, Some(&it.object)) {
                 let which = format!("only these refuse it: {:?}", it.refused_by);
                 self.diverges(key, &which, it.refused_by);
             }
+        }
+    }
+
+    /// Whether this object, or nothing, is wanted still: while it was on its way a change may have come.
+    fn wants(&self, key: &Key, object: Option<&Object>) -> bool {
+        match (self.desired.declared().wanted(key), object) {
+            (Wanted::Object(wanted, _), Some(object)) => wanted.same(object),
+            (Wanted::Nothing, None) => true,
+            _ => false,
         }
     }
 
@@ -346,12 +357,7 @@ impl Keeper {
     /// something changes.
     fn refuse(&mut self, key: &Key, object: Option<&Object>, reason: &str) {
         let Some(seq) = self.tail.last_to_want(key, object) else {
-            let is_wanted = match (self.desired.declared().wanted(key), object) {
-                (Wanted::Object(wanted, _), Some(object)) => wanted.same(object),
-                (Wanted::Nothing, None) => true,
-                _ => false,
-            };
-            if is_wanted {
+            if self.wants(key, object) {
                 tracing::warn!(kind = %key.kind(), %key, error = reason, "Sōzu does not take an object that it took before.");
                 self.dirty.remove(key);
                 let why = format!("Sōzu refuses it: {reason}");
