@@ -13,7 +13,7 @@ use std::{
 
 pub use self::entry::{Admission, Entry, Folded, Operator, Provisional, Turned, Word};
 use super::{
-    declared::Declaration,
+    declared::{Declaration, Stance, Why},
     desired::Desired,
     fold::{fold, take_away, undo},
     held::Belief,
@@ -130,13 +130,21 @@ impl Tail {
         keys
     }
 
-    /// What a bus said of a key while it caught up is held.
+    /// Where a take-over is held, all that its bus said of the key until it had caught up is.
     fn hold_back(&mut self, held: &Folded) {
+        let stances = held
+            .turned
+            .iter()
+            .filter_map(|turned| turned.after.as_ref());
+        let mut stances = stances.map(|says| &says.stance);
+        let is_take_over = |stance| matches!(stance, &Stance::Kept(Why::TakeOver { .. }));
+        if !stances.any(is_take_over) {
+            return;
+        }
         for folded in &mut self.entries {
             let same_source = folded.entry.source == held.entry.source;
-            let is_about = same_source && folded.entry.is_history();
             let sends = matches!(folded.provisional, Provisional::Sends { .. });
-            if is_about && sends && folded.keys.iter().any(|key| held.keys.contains(key)) {
+            if same_source && sends && folded.keys.iter().any(|key| held.keys.contains(key)) {
                 folded.provisional = Provisional::Final(Verdict::Held);
             }
         }
