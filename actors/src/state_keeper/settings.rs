@@ -34,7 +34,7 @@ impl Keeper {
         let known = declared.sources().chain(declared.gone()).chain(&left);
         let gone = known.filter(|source| !self.is_configured(source)).cloned();
         let gone = gone.collect();
-        let keys = self.desired.set_gone(gone, &self.belief);
+        let keys = self.tail.set_gone(gone, &mut self.desired, &self.belief);
         self.mark(keys);
         for source in self.settings.policies.keys() {
             // A bus that comes later does not make a ready host unready.

@@ -7,7 +7,7 @@ mod entry;
 mod tests;
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeSet, HashMap, VecDeque},
     sync::Arc,
 };
 
@@ -266,7 +266,7 @@ impl Tail {
             .iter()
             .position(|folded| refused.contains_key(&folded.entry.seq));
         first.map_or_else(Vec::new, |first| {
-            self.fold_again(first, refused, desired, belief)
+            self.fold_again(first, refused, desired, belief, |_| Vec::new())
         })
     }
 
@@ -275,16 +275,34 @@ impl Tail {
         let mut entries = self.entries.iter();
         let first = entries.position(|folded| folded.entry.seq == seq);
         first.map_or_else(Vec::new, |first| {
-            self.fold_again(first, &HashMap::new(), desired, belief)
+            self.fold_again(first, &HashMap::new(), desired, belief, |_| Vec::new())
         })
     }
 
+    /// From now on exactly these sources are in no configuration: who owns what is another question then, and all is
+    /// folded again. Returns the keys of which something else may be wanted now.
+    pub fn set_gone(
+        &mut self,
+        gone: BTreeSet<SourceName>,
+        desired: &mut Desired,
+        belief: &Belief,
+    ) -> Vec<Key> {
+        if *desired.declared().gone() == gone {
+            return Vec::new();
+        }
+        self.fold_again(0, &HashMap::new(), desired, belief, |desired| {
+            desired.set_gone(gone, belief)
+        })
+    }
+
+    /// Undoes the entries from `first` on, lets something happen, and folds them again.
     fn fold_again(
         &mut self,
         first: usize,
         refused: &HashMap<u64, String>,
         desired: &mut Desired,
         belief: &Belief,
+        between: impl FnOnce(&mut Desired) -> Vec<Key>,
     ) -> Vec<Key> {
         let reasons = refused.iter();
         self.refused
@@ -328,7 +346,8 @@ impl Tail {
                 undo(turned, desired, belief);
             }
         }
-        let mut keys: Vec<Key> = were_wanted.keys().cloned().collect();
+        let mut keys = between(desired);
+        keys.extend(were_wanted.keys().cloned());
         for mut folded in again {
             if let Some(reason) = self.refused.get(&folded.entry.seq).cloned() {
                 folded.turned.clear();
