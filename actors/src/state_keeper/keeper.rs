@@ -251,6 +251,7 @@ impl Keeper {
             self.fold(entry);
         }
         self.go_on_catching_up();
+        self.excuse_who_left();
         self.doubt_the_tail();
     }
 

@@ -160,6 +160,15 @@ impl Keeper {
         }
     }
 
+    /// Nobody waits for a bus that left the configuration. What it said while it caught up stays history: it goes on where
+    /// it was when it comes back.
+    pub(super) fn excuse_who_left(&mut self) {
+        let policies = &self.settings.policies;
+        let left = self.buses.iter_mut();
+        let left = left.filter(|(source, _)| !policies.contains_key(*source));
+        left.for_each(|(_, bus)| bus.excused = true);
+    }
+
     /// Sōzu was read: where a bus catches up since before that, this is what it is not to touch.
     pub(super) fn note_live_clusters(&mut self) {
         let waits = |bus: &Bus| matches!(&bus.catching_up, Some(CatchUp { held: None, .. }));

@@ -108,7 +108,7 @@ impl Keeper {
                 missing.join(", ")
             ))
         };
-        (!self.buses.is_empty()).then_some(Condition {
+        (!self.settings.policies.is_empty()).then_some(Condition {
             name: "caught_up",
             state,
         })
@@ -189,7 +189,8 @@ impl Keeper {
             report.refused = self.refusals(source);
             report.last_change = self.last_change.get(source).copied();
             report.settled = self.settled_position(source);
-            report.caught_up = self.is_caught_up(source);
+            let caught_up = self.is_caught_up(source);
+            report.caught_up = caught_up.filter(|_| report.configured);
             report.parked = self
                 .tail
                 .parked()

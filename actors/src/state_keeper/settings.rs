@@ -27,7 +27,6 @@ impl Keeper {
             self.unspoken.remove(source);
             self.taken.remove(source);
             self.shadowed.remove(source);
-            self.buses.remove(source);
         }
         self.refused.retain(|(source, _), _| !left.contains(source));
         let declared = self.desired.declared();
@@ -42,6 +41,7 @@ impl Keeper {
                 .entry(source.clone())
                 .or_insert_with(|| Bus::added(self.complete));
         }
+        self.excuse_who_left();
         if before.mode != self.settings.mode && self.settings.mode == Mode::Apply {
             // What would have been sent so far is found by comparing.
             self.must_read = true;

@@ -1,6 +1,6 @@
 //! Ordinary days of a bus.
 
-use super::*;
+use super::{ops::Op, *};
 
 #[test]
 fn a_bus_is_acknowledged_as_far_as_everything_is_settled() {
@@ -145,6 +145,37 @@ fn a_bus_that_has_never_caught_up_keeps_the_proxy_from_being_ready() {
         world.report().ready(),
         "once in the life of the database is enough"
     );
+}
+
+/// Nor is the host unready for it, before a restart and after one. It goes on where it was when it comes back.
+#[test]
+fn what_a_bus_said_of_the_past_stays_history_when_it_leaves() {
+    let mut sozu = empty_sozu();
+    hold(&mut sozu, &route("live", 3));
+    let mut world = World::new(sozu);
+    world.disk.caught_up.clear();
+    world.dies();
+    world.rest();
+    world.subscribes(Some(4));
+    world.sends(0, &adds(&route("live", 1)));
+    assert!(!world.report().ready());
+    world.leaves(bus());
+    for _ in 0..2 {
+        world.rest();
+        world.sozu_holds(&route("live", 3));
+        assert!(world.report().ready(), "{:?}", world.report().conditions);
+        world.dies();
+    }
+    world.does(Op::AllCome);
+    world.rest();
+    world.subscribes(Some(4));
+    let moves = [
+        backend("live", "live-0", 1).remove().unwrap(),
+        backend("live", "live-0", 3).add(),
+    ];
+    world.sends(3, &moves);
+    world.sozu_holds(&route("live", 3));
+    assert_eq!(world.acknowledges(), Some(4));
 }
 
 #[test]
