@@ -143,7 +143,8 @@ impl World {
                 Event::LettersEnded(Err(OrderError::Disk("no space left".to_owned())))
             }
             Effect::EndLetters(ending) => {
-                if let End::Retried { again, .. } = &ending.how {
+                if let End::Retried { seq, again, .. } = &ending.how {
+                    self.disk.retried.insert(*seq);
                     self.disk.append(vec![again.clone()], None);
                 }
                 Event::LettersEnded(Ok(1))

@@ -47,7 +47,11 @@ impl Chance {
 
     fn history(&mut self) -> History {
         let length = 3 + self.below(18);
-        History::of((0..length).map(|_| self.scene()).collect())
+        let scenes = (0..length).map(|_| self.scene()).collect();
+        History {
+            is_guarded: self.below(4) == 0,
+            ..History::of(scenes)
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! A model of the disk: what transactions have written survives; one can fail as a whole.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -29,6 +29,8 @@ pub(super) struct Disk {
     pub(super) complete_life: Option<Arc<str>>,
     pub(super) pause: Option<Pause>,
     pub(super) full: bool,
+    /// The dead letters that were tried again.
+    pub(super) retried: BTreeSet<u64>,
     /// When so many take-overs of a bus passed.
     pub(super) taken_over: Vec<(SourceName, SystemTime, usize)>,
 }

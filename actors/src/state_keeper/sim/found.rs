@@ -30,7 +30,7 @@ impl Scene {
     }
 }
 
-const HISTORIES: [&[Scene]; 17] = [
+const HISTORIES: [&[Scene]; 20] = [
     // Who asks for what workers refused, and the main process kept, while nothing is sent.
     &[
         rest(Other(CertRenewed)),
@@ -176,6 +176,37 @@ const HISTORIES: [&[Scene]; 17] = [
         rest(Bus(FrontRefused)),
         rest(Bus(Backend)),
     ],
+    // Nor has what comes to something else once an earlier change is refused.
+    &[
+        rest(Bus(ClusterTooLarge)),
+        rest(Pauses),
+        rest(Retries(false)),
+        rest(File(Says::Refused)),
+        rest(Other(FrontA)),
+        rest(Bus(ClusterGone)),
+        rest(Bus(Backend)),
+    ],
+    // While a worker is asked for the third time about what it alone refuses, something else is wanted.
+    &[
+        rest(File(Says::Nothing)).with(2, Fault::OneStalls),
+        rest(Bus(Cert)),
+        rest(Bus(Cluster)),
+        then(Bus(Backend), 6),
+        rest(Bus(CertRenewedGone)).with(2, Fault::KilledRestored),
+        rest(StrangerAdds),
+        rest(Bus(FrontRefused)).with(2, Fault::OneRefuses),
+        then(Bus(ClusterRefusedByWorkers), 9),
+        rest(Bus(ClusterTooLarge)),
+        rest(RemovesOrphans).with(0, Fault::KilledBefore),
+        rest(File(Says::CertRenewed)),
+    ],
+    // A source leaves the configuration before its last word is sent.
+    &[
+        rest(File(Says::B)),
+        rest(Other(FrontB)),
+        then(File(Says::Refused), 4),
+        rest(FileLeaves),
+    ],
     // A bus catches up with what another one's refusal has left behind, while that is removed.
     &[
         rest(File(Says::Nothing)).with(2, Fault::OneStalls),
@@ -188,11 +219,29 @@ const HISTORIES: [&[Scene]; 17] = [
     ],
 ];
 
+/// The same where the guard holds whatever is a conclusion.
+const GUARDED: [&[Scene]; 1] = [
+    // What a bus asked for before its daemon died is not applied if a take-over of the same key is held.
+    &[
+        rest(Bus(FrontB)),
+        then(Bus(FrontRefused), 2),
+        then(Dies, 1),
+        rest(Bus(FrontRefused)),
+    ],
+];
+
 #[test]
 fn what_once_broke_the_promise_keeps_it() {
     let findings = Findings::default();
     for scenes in HISTORIES {
         findings.judge(&History::of(scenes.to_vec()), "");
+    }
+    for scenes in GUARDED {
+        let history = History {
+            is_guarded: true,
+            ..History::of(scenes.to_vec())
+        };
+        findings.judge(&history, "");
     }
     findings.tell("found by chance once");
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::{
     declared::{Declaration, Stance},
+    log::{Admission, Word},
     verdict::Verdict,
 };
 use super::{
@@ -25,6 +26,14 @@ fn shown(says: &Declaration) -> String {
         "{:?} {object:?} {:?} {}",
         says.stance, says.origin, says.since
     )
+}
+
+/// Whether a person dropped what the guard held.
+fn is_discarded(entry: &Entry) -> bool {
+    let Admission::Operator(operator) = &entry.admission else {
+        return false;
+    };
+    matches!(operator.word, Word::Discard(_))
 }
 
 impl World {
@@ -209,6 +218,8 @@ impl World {
         };
         // What the guard holds is wanted still.
         let mut held: BTreeSet<Key> = BTreeSet::new();
+        // What a person dropped stays until somebody says something of it.
+        let mut orphaned: BTreeSet<(Key, SourceName)> = BTreeSet::new();
         for (entry, verdict) in &self.disk.journal {
             let Some(verdict) = verdict
                 .as_ref()
@@ -222,7 +233,19 @@ impl World {
                 held.extend(keys.cloned());
                 continue;
             }
-            let mut is_exempt = self.had_strangers;
+            if is_discarded(entry) {
+                for key in keys {
+                    let says = said.entry(key.clone()).or_default();
+                    let eldest = says.iter().min_by_key(|(_, (since, _))| *since);
+                    if eldest.is_some_and(|(eldest, _)| *eldest == entry.source) {
+                        orphaned.insert((key.clone(), entry.source.clone()));
+                    } else {
+                        says.remove(&entry.source);
+                    }
+                }
+                continue;
+            }
+            let mut is_exempt = self.had_strangers || self.had_leavers;
             for key in keys {
                 let is_overtaken =
                     *verdict == Verdict::Superseded && matches!(key, Key::Backend(_));
@@ -244,6 +267,12 @@ impl World {
             let before = all_wanted(&said);
             for (key, value) in &asked {
                 let says = said.entry(key.clone()).or_default();
+                orphaned.retain(|(of, source)| {
+                    if of == key && *source != entry.source {
+                        says.remove(source);
+                    }
+                    of != key
+                });
                 if value == NOTHING {
                     says.remove(&entry.source);
                 } else {
@@ -252,12 +281,17 @@ impl World {
                         .map_or(entry.seq, |(since, _)| *since);
                     says.insert(entry.source.clone(), (since, value.clone()));
                 }
-                if let (Key::Cluster(id), NOTHING, None) = (key, value.as_str(), &entry.origin) {
+                let is_order = entry.original.is_some();
+                if let (Key::Cluster(id), NOTHING, true) = (key, value.as_str(), is_order) {
                     let of = format!("\"cluster_id\":\"{id}\"");
-                    for says in said.values_mut() {
-                        says.retain(|source, (_, value)| {
-                            *source != entry.source || !value.contains(&of)
-                        });
+                    for (key, says) in &mut said {
+                        let goes = says.get(&entry.source);
+                        if goes.is_some_and(|(_, value)| value.contains(&of)) {
+                            says.remove(&entry.source);
+                            says.retain(|source, _| {
+                                !orphaned.remove(&(key.clone(), source.clone()))
+                            });
+                        }
                     }
                 }
                 is_exempt |= matches!(key, Key::Cluster(_));
@@ -278,6 +312,9 @@ impl World {
                 ));
             }
         }
+        if self.had_leavers {
+            return;
+        }
         let declared = self.keeper.desired.declared();
         for (key, says) in &said {
             let kept = declared
@@ -293,8 +330,12 @@ impl World {
                 wrong.push(format!("{key}: {is} is wanted, declared is {should}"));
             }
         }
-        for key in declared.keys() {
-            if !said.contains_key(key) && matches!(declared.wanted(key), Wanted::Object(..)) {
+        for key in declared.keys().filter(|key| !said.contains_key(key)) {
+            // What the guard keeps in the place of what a bus wants.
+            let strangers = &self.onlooker.strangers;
+            let is_theirs = |object| strangers.contains(&(key.clone(), text(object)));
+            let wanted = declared.wanted(key);
+            if matches!(&wanted, Wanted::Object(object, _) if !is_theirs(object)) {
                 wrong.push(format!("{key} is wanted and was never declared"));
             }
         }

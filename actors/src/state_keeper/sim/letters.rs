@@ -24,6 +24,16 @@ impl World {
         }
     }
 
+    /// The last refused message that was not tried again.
+    pub(super) fn last_letter(&self) -> Option<Letter> {
+        let is_letter = |(entry, verdict): &(Arc<Entry>, Option<Verdict>)| {
+            let is_refused = matches!(verdict, Some(Verdict::Refused(_)));
+            is_refused && entry.position.is_some() && !self.disk.retried.contains(&entry.seq)
+        };
+        let place = self.disk.journal.iter().rposition(is_letter)?;
+        Some(self.letter(place))
+    }
+
     /// The refused message at this place of the journal, as it is read for another try.
     fn letter(&self, place: usize) -> Letter {
         let (entry, verdict) = &self.disk.journal[place];

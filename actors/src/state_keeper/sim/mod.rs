@@ -27,7 +27,7 @@ mod takeovers;
 mod truth;
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -70,6 +70,7 @@ use crate::messages::{
 struct World {
     keeper: Keeper,
     mode: Mode,
+    bounds: Bounds,
     /// The configured ones, from the next start on.
     sources: Vec<SourceName>,
     disk: Disk,
@@ -102,6 +103,12 @@ struct World {
     folder: Folder,
     older: ConfigState,
     had_strangers: bool,
+    /// In no configuration just now.
+    absent: BTreeSet<SourceName>,
+    /// Some were: what they said stands as long as nobody else says something.
+    had_leavers: bool,
+    /// How often the sources have begun to speak anew.
+    epoch: u64,
     last_read: Vec<Request>,
     /// Sōzu was started anew, and the keeper is told after so many effects.
     unseen_for: Option<usize>,
@@ -153,16 +160,19 @@ fn empty_sozu() -> ConfigState {
     state
 }
 
-fn settings(mode: Mode, topics: &[Topic]) -> Settings {
+/// With so few objects the guard holds nothing but the last certificate.
+const FEW: Bounds = Bounds {
+    removal_share: 0.25,
+    removal_minimum: 50,
+};
+
+fn settings(mode: Mode, bounds: Bounds, topics: &[Topic]) -> Settings {
     let policy = Policy {
         verbs: ["routing", "certificates"].map(str::to_owned).into(),
         ..Policy::default()
     };
     Settings {
-        bounds: Bounds {
-            removal_share: 0.25,
-            removal_minimum: 50,
-        },
+        bounds,
         mode,
         interval: Duration::from_mins(1),
         upgrade_workers: false,
@@ -206,7 +216,7 @@ impl World {
             caught_up: topics.iter().map(|topic| topic.source.clone()).collect(),
             ..Disk::default()
         };
-        let settings = settings(mode, &topics);
+        let settings = settings(mode, FEW, &topics);
         let keeper = Keeper::new(
             settings,
             disk.load(now(Duration::ZERO).wall),
@@ -215,6 +225,7 @@ impl World {
         let mut world = Self {
             keeper,
             mode,
+            bounds: FEW,
             sources: vec![source()],
             disk,
             sozu: Proxy::new(sozu),
@@ -238,6 +249,9 @@ impl World {
             folder: Folder::new(),
             older: empty_sozu(),
             had_strangers: false,
+            absent: BTreeSet::new(),
+            had_leavers: false,
+            epoch: 0,
             last_read: Vec::new(),
             unseen_for: None,
             prepared: None,
@@ -257,6 +271,22 @@ impl World {
         self.tell(Event::Sozu(Sozu::Here(self.sozu_life())));
     }
 
+    /// From now on the guard has these bounds.
+    fn is_guarded_by(&mut self, bounds: Bounds) {
+        self.bounds = bounds;
+        self.tell(Event::Settings(self.settings()));
+    }
+
+    /// Of the configuration as it is now.
+    fn settings(&self) -> Settings {
+        let mut settings = settings(self.mode, self.bounds, &self.topics);
+        settings.sources.clone_from(&self.sources);
+        let is_there = |source: &SourceName| !self.absent.contains(source);
+        settings.sources.retain(is_there);
+        settings.policies.retain(|source, _| is_there(source));
+        settings
+    }
+
     /// Another life of Sōzu, which holds `state`.
     fn sozu_restarts(&mut self, state: ConfigState) {
         self.sozu.restarts(state);
@@ -269,10 +299,7 @@ impl World {
         self.pending.clear();
         self.sources_begin_anew();
         self.forget_what_died();
-        let settings = Settings {
-            sources: self.sources.clone(),
-            ..settings(self.mode, &self.topics)
-        };
+        let settings = self.settings();
         let now = now(self.at);
         self.keeper = Keeper::new(settings, self.disk.load(now.wall), now);
         self.here();

@@ -1,6 +1,9 @@
 //! What can happen in a history.
 
+use std::collections::BTreeSet;
+
 use super::*;
+use crate::messages::{Order, What};
 
 /// What a bus asks for. There are two keys that matter: the route of one host name, and cluster `a`
 /// with its backend.
@@ -94,6 +97,20 @@ pub(super) enum Op {
     Pauses,
     /// A person ends the pause.
     Resumes,
+    /// A person tries the last refused message again; also if it was overtaken.
+    Retries(bool),
+    /// A person lets what the guard holds go.
+    Releases,
+    /// A person drops what the guard holds: it stays, orphaned.
+    Discards,
+    /// A person removes what the file left behind.
+    RemovesOrphans,
+    /// The file's source leaves the configuration.
+    FileLeaves,
+    /// The other bus does.
+    OtherLeaves,
+    /// Both are there again.
+    AllCome,
 }
 
 impl Asks {
@@ -168,7 +185,7 @@ impl Says {
 
 impl Op {
     /// What no source does.
-    pub(super) const TROUBLES: [Self; 12] = [
+    pub(super) const TROUBLES: [Self; 20] = [
         Self::StrangerAdds,
         Self::StrangerRemoves,
         Self::SozuEmpty,
@@ -181,6 +198,14 @@ impl Op {
         Self::WorkerStalls,
         Self::Pauses,
         Self::Resumes,
+        Self::Retries(false),
+        Self::Retries(true),
+        Self::Releases,
+        Self::Discards,
+        Self::RemovesOrphans,
+        Self::FileLeaves,
+        Self::OtherLeaves,
+        Self::AllCome,
     ];
 }
 
@@ -273,7 +298,48 @@ impl World {
             Op::WorkerStalls => self.sozu.stall(1, self.at + Duration::from_secs(20)),
             Op::Pauses => self.person_says(Some(PAUSE)),
             Op::Resumes => self.person_says(None),
+            Op::Retries(force) => {
+                if let Some(letter) = self.last_letter() {
+                    self.person_orders(What::Retry { letter, force });
+                }
+            }
+            Op::Releases => self.person_decides(What::Release),
+            Op::Discards => self.person_decides(What::Discard),
+            Op::RemovesOrphans => self.person_orders(What::RemoveOrphans(source())),
+            Op::FileLeaves => self.leaves(source()),
+            Op::OtherLeaves => self.leaves(other_bus()),
+            Op::AllCome => self.reloads(BTreeSet::new()),
         }
+    }
+
+    pub(super) fn leaves(&mut self, source: SourceName) {
+        let mut absent = self.absent.clone();
+        absent.insert(source);
+        self.reloads(absent);
+    }
+
+    /// From now on these sources are in no configuration.
+    fn reloads(&mut self, absent: BTreeSet<SourceName>) {
+        if self.absent == absent {
+            return;
+        }
+        self.had_leavers = true;
+        self.absent = absent;
+        self.sources_begin_anew();
+        self.tell(Event::Settings(self.settings()));
+    }
+
+    /// About the first of the holds.
+    fn person_decides(&mut self, what: fn(Arc<str>) -> What) {
+        let holds = self.keeper.holds();
+        if let Some(id) = holds.into_iter().find_map(|hold| hold.id) {
+            self.person_orders(what(id));
+        }
+    }
+
+    fn person_orders(&mut self, what: What) {
+        let order = Order { uid: 1000, what };
+        self.tell(Event::Order { order, reply: 1 });
     }
 
     /// Sōzu dies and starts empty, and the daemon dies and is started again after it.

@@ -43,7 +43,14 @@ pub(super) struct History {
     pub(super) death: Option<(usize, Death)>,
     pub(super) disk_full: Option<usize>,
     pub(super) buses: usize,
+    /// The guard holds whatever a listing would remove.
+    pub(super) is_guarded: bool,
 }
+
+const STRICT: Bounds = Bounds {
+    removal_share: 0.0,
+    removal_minimum: 0,
+};
 
 impl History {
     pub(super) fn of(scenes: Vec<Scene>) -> Self {
@@ -53,6 +60,7 @@ impl History {
             death: None,
             disk_full: None,
             buses: 2,
+            is_guarded: false,
         }
     }
 
@@ -63,6 +71,9 @@ impl History {
         world.faults.extend(self.fault);
         world.death = self.death;
         world.full_at = self.disk_full;
+        if self.is_guarded {
+            world.is_guarded_by(STRICT);
+        }
         for scene in &self.scenes {
             if let Some((batch, fault)) = scene.fault {
                 world.faults.insert(world.batches + batch, fault);
@@ -74,6 +85,7 @@ impl History {
             world.faults.clear();
         }
         world.does(Op::Resumes);
+        world.does(Op::AllCome);
         world.lives(REST);
         world
     }
@@ -136,10 +148,13 @@ impl History {
                 disk_full: None,
                 ..self.clone()
             },
+            Self {
+                is_guarded: false,
+                ..self.clone()
+            },
         ] {
-            if (simpler.fault, simpler.death, simpler.disk_full)
-                != (self.fault, self.death, self.disk_full)
-            {
+            let troubles = |it: &Self| (it.fault, it.death, it.disk_full.is_some(), it.is_guarded);
+            if troubles(&simpler) != troubles(self) {
                 all.push(simpler);
             }
         }
@@ -165,9 +180,13 @@ impl std::fmt::Display for History {
             fault,
             death,
             disk_full,
+            is_guarded,
             ..
         } = self;
-        write!(f, "fault {fault:?} death {death:?} disk full {disk_full:?}")
+        write!(
+            f,
+            "fault {fault:?} death {death:?} disk full {disk_full:?} guarded {is_guarded}"
+        )
     }
 }
 

@@ -61,6 +61,8 @@ impl Folder {
 const LISTED: u64 = 10;
 const CHANGES: u64 = 20;
 const SUBSCRIBED: u64 = 30;
+/// And when: nobody hears what an earlier one asked.
+const EPOCH: u64 = 1000;
 
 /// How long a source waits that was not heard.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -73,6 +75,7 @@ impl World {
             topic.subscribed = Heard::No;
             topic.again = self.at;
         }
+        self.epoch += 1;
         self.folder.listed = Heard::No;
         self.folder.again = self.at;
     }
@@ -80,9 +83,12 @@ impl World {
     /// The sources say what was not heard yet.
     pub(super) fn sources_speak(&mut self) {
         for nth in 0..self.topics.len() {
-            self.bus_speaks(nth);
+            if !self.absent.contains(&self.topics[nth].source) {
+                self.bus_speaks(nth);
+            }
         }
-        if self.folder.listed == Heard::No && self.at >= self.folder.again {
+        let is_there = !self.absent.contains(&source());
+        if is_there && self.folder.listed == Heard::No && self.at >= self.folder.again {
             self.folder.listed = Heard::Asking;
             let file = ListedFile {
                 path: Arc::new("a.toml".into()),
@@ -95,7 +101,7 @@ impl World {
             };
             self.tell(Event::Listing {
                 listing,
-                reply: LISTED,
+                reply: LISTED + self.epoch * EPOCH,
             });
         }
     }
@@ -113,7 +119,7 @@ impl World {
                 source,
                 end: all.checked_sub(1).map(|end| place(end as u64)),
             };
-            let reply = SUBSCRIBED + nth as u64;
+            let reply = SUBSCRIBED + nth as u64 + self.epoch * EPOCH;
             self.tell(Event::Subscribed { subscribed, reply });
         } else if topic.subscribed == Heard::Yes && topic.sent_up_to.is_none() && topic.next < all {
             topic.sent_up_to = Some(all);
@@ -121,14 +127,21 @@ impl World {
                 source,
                 ..bus_changes(topic.next as u64, &topic.messages[topic.next..])
             };
-            let reply = CHANGES + nth as u64;
+            let reply = CHANGES + nth as u64 + self.epoch * EPOCH;
             self.tell(Event::Changes { changes, reply });
         }
+    }
+
+    fn of_today(&self, reply: u64) -> Option<u64> {
+        (reply / EPOCH == self.epoch).then_some(reply % EPOCH)
     }
 
     /// The keeper answers a source.
     pub(super) fn is_heard(&mut self, reply: u64, result: &Result<Declared, DeclareError>) {
         let again = self.at + AGAIN;
+        let Some(reply) = self.of_today(reply) else {
+            return;
+        };
         let folder = &mut self.folder;
         if reply == LISTED {
             match result {
@@ -154,8 +167,9 @@ impl World {
 
     /// The keeper tells a bus where to go on from.
     pub(super) fn goes_on(&mut self, reply: u64, result: &Result<Option<Position>, DeclareError>) {
-        let nth = reply
-            .checked_sub(SUBSCRIBED)
+        let nth = self
+            .of_today(reply)
+            .and_then(|reply| reply.checked_sub(SUBSCRIBED))
             .and_then(|nth| usize::try_from(nth).ok());
         let Some(topic) = nth.and_then(|nth| self.topics.get_mut(nth)) else {
             return;
