@@ -169,7 +169,10 @@ impl World {
                 (workers, took) = self.sozu.status(self.at);
                 Event::Status(Ok(workers))
             }
-            Effect::UpgradeWorker(_) => unreachable!("it is not wanted"),
+            Effect::UpgradeWorker(id) => {
+                self.sozu.upgrade(id);
+                Event::Upgraded(Ok(()))
+            }
             Effect::Prepare(requests) => {
                 self.prepared = Some(requests);
                 return (None, took);
@@ -221,7 +224,7 @@ impl World {
         let fault = fault.or_else(|| self.faults.remove(&self.batches));
         self.batches += 1;
         self.troubles += usize::from(fault.is_some());
-        if self.unseen_for.is_some() {
+        if self.unseen_for.is_some() || !self.keeper.belief.is_read() {
             self.sends_unseen(requests, fault.is_some());
         }
         let prepared = self.prepared.take();

@@ -50,6 +50,7 @@ impl Chance {
         let scenes = (0..length).map(|_| self.scene()).collect();
         History {
             is_guarded: self.below(4) == 0,
+            is_cured: self.below(4) == 0,
             ..History::of(scenes)
         }
     }

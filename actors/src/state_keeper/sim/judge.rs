@@ -49,6 +49,9 @@ impl World {
         // A certificate whose file went before its private key was ever read again waits for it, shown.
         let mut unservable = self.keeper.unservable.keys();
         let lacks_its_key = unservable.any(|key| self.lacks_its_private_key(key));
+        // What was accepted without having been sent, Sōzu may not take, and nothing that needs it.
+        let mut verdicts = self.disk.journal.iter().map(|(_, verdict)| verdict);
+        let had_observed = verdicts.any(|it| *it == Some(Verdict::Observed));
         for (entry, verdict) in &self.disk.journal {
             match verdict {
                 None if !self.is_parked(entry.seq) && !lacks_its_key => {
@@ -73,6 +76,7 @@ impl World {
                             .any(|(key, _)| self.onlooker.undoubted.contains(key));
                     let is_ours = ours.iter().any(|words| reason.contains(words))
                         || is_phantom
+                        || (had_observed && reason.contains("names a cluster that does not exist"))
                         || (reason.starts_with("no answer") && self.troubles >= UNANSWERED);
                     if mark(&entry.request).is_none() && !is_ours {
                         wrong.push(format!(
@@ -167,7 +171,9 @@ impl World {
                 Wanted::Object(object, _) => {
                     // Nobody asked Sōzu as long as another source's object stood there; or its private key went
                     // with its file. It is shown.
-                    let is_refused = mark(&object.add()).is_some() || object.is_keyless();
+                    let of = object.cluster().map(|id| Key::Cluster(id.into()));
+                    let lacks = of.is_some_and(|of| self.keeper.unservable.contains_key(&of));
+                    let is_refused = mark(&object.add()).is_some() || object.is_keyless() || lacks;
                     let is_shown = self.keeper.unservable.contains_key(key);
                     holds == Some(&text(&object)) || (is_refused && is_shown)
                 }
@@ -245,7 +251,8 @@ impl World {
                 }
                 continue;
             }
-            let mut is_exempt = self.had_strangers || self.had_leavers;
+            let is_observed = *verdict == Verdict::Observed;
+            let mut is_exempt = self.had_strangers || self.had_leavers || is_observed;
             for key in keys {
                 let is_overtaken =
                     *verdict == Verdict::Superseded && matches!(key, Key::Backend(_));

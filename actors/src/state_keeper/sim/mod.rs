@@ -71,6 +71,8 @@ struct World {
     keeper: Keeper,
     mode: Mode,
     bounds: Bounds,
+    /// Workers that differ are replaced.
+    is_cured: bool,
     /// The configured ones, from the next start on.
     sources: Vec<SourceName>,
     disk: Disk,
@@ -226,6 +228,7 @@ impl World {
             keeper,
             mode,
             bounds: FEW,
+            is_cured: false,
             sources: vec![source()],
             disk,
             sozu: Proxy::new(sozu),
@@ -271,15 +274,10 @@ impl World {
         self.tell(Event::Sozu(Sozu::Here(self.sozu_life())));
     }
 
-    /// From now on the guard has these bounds.
-    fn is_guarded_by(&mut self, bounds: Bounds) {
-        self.bounds = bounds;
-        self.tell(Event::Settings(self.settings()));
-    }
-
     /// Of the configuration as it is now.
     fn settings(&self) -> Settings {
         let mut settings = settings(self.mode, self.bounds, &self.topics);
+        settings.upgrade_workers = self.is_cured;
         settings.sources.clone_from(&self.sources);
         let is_there = |source: &SourceName| !self.absent.contains(source);
         settings.sources.retain(is_there);

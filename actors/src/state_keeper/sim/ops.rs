@@ -111,6 +111,10 @@ pub(super) enum Op {
     OtherLeaves,
     /// Both are there again.
     AllCome,
+    /// From now on nothing is sent.
+    Observes,
+    /// It is again.
+    Applies,
 }
 
 impl Asks {
@@ -185,7 +189,7 @@ impl Says {
 
 impl Op {
     /// What no source does.
-    pub(super) const TROUBLES: [Self; 20] = [
+    pub(super) const TROUBLES: [Self; 22] = [
         Self::StrangerAdds,
         Self::StrangerRemoves,
         Self::SozuEmpty,
@@ -206,6 +210,8 @@ impl Op {
         Self::FileLeaves,
         Self::OtherLeaves,
         Self::AllCome,
+        Self::Observes,
+        Self::Applies,
     ];
 }
 
@@ -309,7 +315,14 @@ impl World {
             Op::FileLeaves => self.leaves(source()),
             Op::OtherLeaves => self.leaves(other_bus()),
             Op::AllCome => self.reloads(BTreeSet::new()),
+            Op::Observes => self.is_in_mode(Mode::Observe),
+            Op::Applies => self.is_in_mode(Mode::Apply),
         }
+    }
+
+    fn is_in_mode(&mut self, mode: Mode) {
+        self.mode = mode;
+        self.tell(Event::Settings(self.settings()));
     }
 
     pub(super) fn leaves(&mut self, source: SourceName) {

@@ -45,6 +45,8 @@ pub(super) struct History {
     pub(super) buses: usize,
     /// The guard holds whatever a listing would remove.
     pub(super) is_guarded: bool,
+    /// Workers that differ are replaced.
+    pub(super) is_cured: bool,
 }
 
 const STRICT: Bounds = Bounds {
@@ -61,6 +63,7 @@ impl History {
             disk_full: None,
             buses: 2,
             is_guarded: false,
+            is_cured: false,
         }
     }
 
@@ -71,9 +74,11 @@ impl History {
         world.faults.extend(self.fault);
         world.death = self.death;
         world.full_at = self.disk_full;
+        world.is_cured = self.is_cured;
         if self.is_guarded {
-            world.is_guarded_by(STRICT);
+            world.bounds = STRICT;
         }
+        world.does(Op::Applies);
         for scene in &self.scenes {
             if let Some((batch, fault)) = scene.fault {
                 world.faults.insert(world.batches + batch, fault);
@@ -84,6 +89,7 @@ impl History {
         if self.fault.is_none() {
             world.faults.clear();
         }
+        world.does(Op::Applies);
         world.does(Op::Resumes);
         world.does(Op::AllCome);
         world.lives(REST);
@@ -152,8 +158,13 @@ impl History {
                 is_guarded: false,
                 ..self.clone()
             },
+            Self {
+                is_cured: false,
+                ..self.clone()
+            },
         ] {
-            let troubles = |it: &Self| (it.fault, it.death, it.disk_full.is_some(), it.is_guarded);
+            let troubles =
+                |it: &Self| (it.fault, it.death, it.disk_full, it.is_guarded, it.is_cured);
             if troubles(&simpler) != troubles(self) {
                 all.push(simpler);
             }
@@ -181,11 +192,12 @@ impl std::fmt::Display for History {
             death,
             disk_full,
             is_guarded,
+            is_cured,
             ..
         } = self;
         write!(
             f,
-            "fault {fault:?} death {death:?} disk full {disk_full:?} guarded {is_guarded}"
+            "fault {fault:?} death {death:?} disk full {disk_full:?} guarded {is_guarded} cured {is_cured}"
         )
     }
 }

@@ -259,6 +259,13 @@ impl Proxy {
         self.launch();
     }
 
+    /// The worker of this id is.
+    pub(super) fn upgrade(&mut self, id: u32) {
+        if let Some(place) = self.workers.iter().position(|worker| worker.id == id) {
+            self.replace(place);
+        }
+    }
+
     /// Somebody else sends a request.
     pub(super) fn dispatch(&mut self, request: &Request) -> Result<(), StateError> {
         self.version += 1;

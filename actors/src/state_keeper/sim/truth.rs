@@ -101,7 +101,7 @@ impl World {
         self.onlooker.unprovable.extend(refused.map(|(key, _)| key));
     }
 
-    /// A batch goes to a life of Sōzu that nobody has seen yet: what stands there under these keys, nobody has read.
+    /// A batch goes to a life of Sōzu that nobody has read yet: what stands there under these keys, nobody has read.
     pub(super) fn sends_unseen(&mut self, requests: &[Request], goes_wrong: bool) {
         let added = requests.iter().filter_map(|it| it.request_type.as_ref());
         let added = added.filter_map(Object::brought_by);
