@@ -113,6 +113,26 @@ impl Keeper {
             self.belief.learn(&step.key, step.to.clone());
         }
         self.forget_what_went_along(steps);
+        self.try_what_lacked_its_cluster(steps);
+    }
+
+    /// A backend that Sōzu refused because its cluster could not be had is sent once the cluster is there.
+    fn try_what_lacked_its_cluster(&mut self, steps: &[Step]) {
+        if self.doubts.spurned.is_empty() {
+            return;
+        }
+        for step in steps.iter().filter(|step| step.to.is_some()) {
+            let Key::Cluster(id) = &step.key else {
+                continue;
+            };
+            let members = self.desired.members(id);
+            for key in members.filter(|key| matches!(key, Key::Backend(_))) {
+                if self.doubts.spurned.remove(key).is_some() {
+                    self.unservable.remove(key);
+                    self.dirty.insert(key.clone());
+                }
+            }
+        }
     }
 
     /// A cluster that goes takes along all that is in it: what is still wanted of that is sent again.
