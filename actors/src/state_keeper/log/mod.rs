@@ -13,7 +13,7 @@ use std::{
 
 pub use self::entry::{Admission, Entry, Folded, Operator, Provisional, Turned, Word};
 use super::{
-    declared::{Declaration, Stance, Why},
+    declared::{Declaration, Stance, Wanted, Why},
     desired::Desired,
     fold::{fold, take_away, undo},
     held::Belief,
@@ -121,7 +121,7 @@ impl Tail {
         let waited: Vec<Arc<Entry>> = arrived.iter().flat_map(|id| self.unpark(id)).collect();
         let folded = self.enter(folded);
         if folded.provisional == Provisional::Final(Verdict::Held) {
-            self.hold_back(&folded);
+            self.hold_back(&folded, desired);
         }
         self.entries.push_back(folded);
         for entry in waited {
@@ -130,8 +130,10 @@ impl Tail {
         keys
     }
 
-    /// Where a take-over is held, all that its bus said of the key until it had caught up is.
-    fn hold_back(&mut self, held: &Folded) {
+    /// Where a take-over is held, all that its bus said of the key until it had caught up is, and what others said whose
+    /// turn it is not any more.
+    fn hold_back(&mut self, held: &Folded, desired: &Desired) {
+        let source = &held.entry.source;
         let stances = held
             .turned
             .iter()
@@ -141,10 +143,12 @@ impl Tail {
         if !stances.any(is_take_over) {
             return;
         }
+        let is_owned = |key: &Key| matches!(desired.declared().wanted(key), Wanted::Object(_, owner) if owner == *source);
         for folded in &mut self.entries {
-            let same_source = folded.entry.source == held.entry.source;
+            let same_source = folded.entry.source == *source;
+            let is_held = |key| held.keys.contains(key) && (same_source || is_owned(key));
             let sends = matches!(folded.provisional, Provisional::Sends { .. });
-            if same_source && sends && folded.keys.iter().any(|key| held.keys.contains(key)) {
+            if sends && folded.keys.iter().any(is_held) {
                 folded.provisional = Provisional::Final(Verdict::Held);
             }
         }
