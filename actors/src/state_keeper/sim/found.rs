@@ -30,7 +30,7 @@ impl Scene {
     }
 }
 
-const HISTORIES: [&[Scene]; 20] = [
+const HISTORIES: [&[Scene]; 21] = [
     // Who asks for what workers refused, and the main process kept, while nothing is sent.
     &[
         rest(Other(CertRenewed)),
@@ -200,6 +200,14 @@ const HISTORIES: [&[Scene]; 20] = [
         rest(RemovesOrphans).with(0, Fault::KilledBefore),
         rest(File(Says::CertRenewed)),
     ],
+    // A cluster comes that a backend waited for since nothing was sent.
+    &[
+        rest(Bus(Backend)),
+        rest(Observes),
+        rest(Bus(ClusterTooLarge)),
+        rest(Applies),
+        rest(Bus(Cluster)),
+    ],
     // A source leaves the configuration before its last word is sent.
     &[
         rest(File(Says::B)),
@@ -220,13 +228,21 @@ const HISTORIES: [&[Scene]; 20] = [
 ];
 
 /// The same where the guard holds whatever is a conclusion.
-const GUARDED: [&[Scene]; 1] = [
+const GUARDED: [&[Scene]; 2] = [
     // What a bus asked for before its daemon died is not applied if a take-over of the same key is held.
     &[
         rest(Bus(FrontB)),
         then(Bus(FrontRefused), 2),
         then(Dies, 1),
         rest(Bus(FrontRefused)),
+    ],
+    // Nor is what a source asked for that has left.
+    &[
+        rest(File(Says::A)).with(1, Fault::RequestLost),
+        then(Bus(Cert), 2),
+        then(File(Says::B), 1),
+        then(Bus(FrontB), 1),
+        rest(FileLeaves),
     ],
 ];
 
