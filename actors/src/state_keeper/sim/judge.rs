@@ -9,6 +9,7 @@ use super::super::{
 };
 use super::{
     World,
+    said::Said,
     sozu::{NO_ROUTE, mark},
     text,
     truth::{NOTHING, asks},
@@ -49,9 +50,6 @@ impl World {
         // A certificate whose file went before its private key was ever read again waits for it, shown.
         let mut unservable = self.keeper.unservable.keys();
         let lacks_its_key = unservable.any(|key| self.lacks_its_private_key(key));
-        // What was accepted without having been sent, Sōzu may not take, and nothing that needs it.
-        let mut verdicts = self.disk.journal.iter().map(|(_, verdict)| verdict);
-        let had_observed = verdicts.any(|it| *it == Some(Verdict::Observed));
         for (entry, verdict) in &self.disk.journal {
             match verdict {
                 None if !self.is_parked(entry.seq) && !lacks_its_key => {
@@ -61,29 +59,11 @@ impl World {
                         asks(entry)
                     ));
                 }
-                Some(Verdict::Refused(reason)) => {
-                    let ours = [
-                        // By workers that refused its cluster, which stays while somebody routes to it.
-                        "no such cluster",
-                        "owns it",
-                        "left it behind",
-                        "is not known",
-                        "did not come within",
-                    ];
-                    let is_phantom = reason.contains(NO_ROUTE)
-                        && asks(entry)
-                            .iter()
-                            .any(|(key, _)| self.onlooker.undoubted.contains(key));
-                    let is_ours = ours.iter().any(|words| reason.contains(words))
-                        || is_phantom
-                        || (had_observed && reason.contains("names a cluster that does not exist"))
-                        || (reason.starts_with("no answer") && self.troubles >= UNANSWERED);
-                    if mark(&entry.request).is_none() && !is_ours {
-                        wrong.push(format!(
-                            "{} is refused for a trouble that passed: {reason}",
-                            entry.seq
-                        ));
-                    }
+                Some(Verdict::Refused(reason)) if !self.is_refused_rightly(entry, reason) => {
+                    wrong.push(format!(
+                        "{} is refused for a trouble that passed: {reason}",
+                        entry.seq
+                    ));
                 }
                 _ => {}
             }
@@ -145,6 +125,30 @@ impl World {
         });
         let journal: Vec<String> = journal.collect();
         Err(format!("{wrong:#?}\nthe journal: {journal:#?}"))
+    }
+
+    /// For what it is, and not for a trouble that passed.
+    fn is_refused_rightly(&self, entry: &Entry, reason: &str) -> bool {
+        let ours = [
+            // By workers that refused its cluster, which stays while somebody routes to it.
+            "no such cluster",
+            "owns it",
+            "left it behind",
+            "is not known",
+            "did not come within",
+        ];
+        let is_phantom = reason.contains(NO_ROUTE)
+            && asks(entry)
+                .iter()
+                .any(|(key, _)| self.onlooker.undoubted.contains(key));
+        // What was accepted without having been sent, Sōzu may not take, and nothing that needs it.
+        let mut verdicts = self.disk.journal.iter().map(|(_, verdict)| verdict);
+        let had_observed = verdicts.any(|it| *it == Some(Verdict::Observed));
+        mark(&entry.request).is_some()
+            || ours.iter().any(|words| reason.contains(words))
+            || is_phantom
+            || (had_observed && reason.contains("names a cluster that does not exist"))
+            || (reason.starts_with("no answer") && self.troubles >= UNANSWERED)
     }
 
     fn is_parked(&self, seq: u64) -> bool {
@@ -214,18 +218,11 @@ impl World {
     /// The entries that were not refused, folded in order by the simplest rule, lead to what is wanted; and each
     /// verdict says what its entry did there.
     fn judge_verdicts(&self, wrong: &mut Vec<String>) {
-        type Says = BTreeMap<SourceName, (u64, String)>;
-        let mut said: BTreeMap<Key, Says> = BTreeMap::new();
+        let mut said = Said::default();
         // A backend that was overtaken may have stood there, or have waited for its cluster still.
         let mut uncertain: BTreeSet<Key> = BTreeSet::new();
-        let wanted = |says: Option<&Says>| -> String {
-            let eldest = says.and_then(|says| says.values().min());
-            eldest.map_or(NOTHING.to_owned(), |(_, value)| value.clone())
-        };
         // What the guard holds is wanted still.
         let mut held: BTreeSet<Key> = BTreeSet::new();
-        // What a person dropped stays until somebody says something of it.
-        let mut orphaned: BTreeSet<(Key, SourceName)> = BTreeSet::new();
         for (entry, verdict) in &self.disk.journal {
             let Some(verdict) = verdict
                 .as_ref()
@@ -240,15 +237,7 @@ impl World {
                 continue;
             }
             if is_discarded(entry) {
-                for key in keys {
-                    let says = said.entry(key.clone()).or_default();
-                    let eldest = says.iter().min_by_key(|(_, (since, _))| *since);
-                    if eldest.is_some_and(|(eldest, _)| *eldest == entry.source) {
-                        orphaned.insert((key.clone(), entry.source.clone()));
-                    } else {
-                        says.remove(&entry.source);
-                    }
-                }
+                keys.for_each(|key| said.is_dropped(key, &entry.source));
                 continue;
             }
             let is_observed = *verdict == Verdict::Observed;
@@ -268,42 +257,12 @@ impl World {
             if self.onlooker.never_folded.contains(&entry.seq) || self.is_parked(entry.seq) {
                 continue;
             }
-            let all_wanted = |said: &BTreeMap<Key, Says>| -> Vec<String> {
-                asked.iter().map(|(key, _)| wanted(said.get(key))).collect()
-            };
-            let before = all_wanted(&said);
+            let before = said.all_wanted(&asked);
             for (key, value) in &asked {
-                let says = said.entry(key.clone()).or_default();
-                orphaned.retain(|(of, source)| {
-                    if of == key && *source != entry.source {
-                        says.remove(source);
-                    }
-                    of != key
-                });
-                if value == NOTHING {
-                    says.remove(&entry.source);
-                } else {
-                    let since = says
-                        .get(&entry.source)
-                        .map_or(entry.seq, |(since, _)| *since);
-                    says.insert(entry.source.clone(), (since, value.clone()));
-                }
-                let is_order = entry.original.is_some();
-                if let (Key::Cluster(id), NOTHING, true) = (key, value.as_str(), is_order) {
-                    let of = format!("\"cluster_id\":\"{id}\"");
-                    for (key, says) in &mut said {
-                        let goes = says.get(&entry.source);
-                        if goes.is_some_and(|(_, value)| value.contains(&of)) {
-                            says.remove(&entry.source);
-                            says.retain(|source, _| {
-                                !orphaned.remove(&(key.clone(), source.clone()))
-                            });
-                        }
-                    }
-                }
+                said.take(entry, key, value);
                 is_exempt |= matches!(key, Key::Cluster(_));
             }
-            let after = all_wanted(&said);
+            let after = said.all_wanted(&asked);
             let changes = matches!(
                 verdict,
                 Verdict::Applied | Verdict::Superseded | Verdict::TakenOver | Verdict::Divergent
@@ -319,11 +278,14 @@ impl World {
                 ));
             }
         }
-        if self.had_leavers {
-            return;
+        if !self.had_leavers {
+            self.judge_declared(&said, wrong);
         }
+    }
+
+    fn judge_declared(&self, said: &Said, wrong: &mut Vec<String>) {
         let declared = self.keeper.desired.declared();
-        for (key, says) in &said {
+        for key in said.keys() {
             let kept = declared
                 .all(key)
                 .iter()
@@ -332,12 +294,12 @@ impl World {
                 Wanted::Object(object, _) => text(&object),
                 _ => NOTHING.to_owned(),
             };
-            let should = wanted(Some(says));
+            let should = said.wanted(key);
             if is != should && !kept {
                 wrong.push(format!("{key}: {is} is wanted, declared is {should}"));
             }
         }
-        for key in declared.keys().filter(|key| !said.contains_key(key)) {
+        for key in declared.keys().filter(|key| !said.contains(key)) {
             // What the guard keeps in the place of what a bus wants.
             let strangers = &self.onlooker.strangers;
             let is_theirs = |object| strangers.contains(&(key.clone(), text(object)));

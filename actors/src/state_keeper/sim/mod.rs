@@ -20,6 +20,7 @@ mod orders;
 mod pauses;
 mod play;
 mod refusals;
+mod said;
 mod saying;
 mod sources;
 mod sozu;
