@@ -135,6 +135,9 @@ pub fn refused_by_some(words: &str, workers: usize) -> Vec<u32> {
     }
 }
 
+/// What Sōzu says for a worker that ended first (2.3.3, `src/command/server.rs`): it has neither taken nor refused anything.
+const CLOSED: &str = "closed before answering";
+
 /// The workers' words in `1: found no listener, 0: OK`, in which a worker names itself.
 fn worker_answers(words: &str) -> Vec<(u32, &str)> {
     let mut answers = Vec::new();
@@ -145,7 +148,9 @@ fn worker_answers(words: &str) -> Vec<(u32, &str)> {
             .map(|(at, _)| at)
             .find(|at| after_worker_id(&text[at + 2..]).is_some())
             .unwrap_or(text.len());
-        answers.push((id, &text[..end]));
+        if !text[..end].ends_with(CLOSED) {
+            answers.push((id, &text[..end]));
+        }
         rest = text.get(end + 2..).unwrap_or("");
     }
     answers
@@ -168,6 +173,25 @@ mod tests {
             message: words.to_owned(),
             ..Refusal::default()
         })))
+    }
+
+    #[test]
+    fn a_worker_that_ended_has_refused_nothing() {
+        for (words, workers) in [
+            ("0: worker 0 closed before answering", 1),
+            (
+                "0: found no listener, 1: worker 1 closed before answering",
+                2,
+            ),
+            (
+                "1: worker 1 closed before answering, 0: found no listener",
+                2,
+            ),
+        ] {
+            let meaning = alone(words, workers);
+            assert_eq!(meaning, Meaning::Unknown(words.to_owned()));
+        }
+        assert!(is_vouched("0: OK, 1: worker 1 closed before answering"));
     }
 
     #[test]

@@ -450,7 +450,7 @@ impl Proxy {
         if fault == Some(Fault::WorkerKilled) {
             let killed = self.workers[1].id;
             answers.retain(|(id, _)| *id != killed);
-            answers.push((killed, Some("worker closed")));
+            answers.push((killed, Some("worker closed before answering")));
         }
         if is_cancelled {
             // The task of a file that cannot be read to its end is cancelled: nobody hears the
