@@ -1,7 +1,10 @@
 //! The end of a bus's catching up: what it would put in the place of what Sōzu held is a conclusion
 //! that the guard judges. What it lets pass goes; what it holds stays as Sōzu has it.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use sozu_socket::Life;
 
@@ -95,12 +98,40 @@ impl Keeper {
     }
 
     /// What the bus wants, as it said while it caught up, where Sōzu holds another value that the bus has
-    /// never said; and what Sōzu holds there.
+    /// never said; and what Sōzu holds there. What goes or comes by the same change is kept with it: a cluster that stays
+    /// has its backends.
     fn take_overs(&self, source: &SourceName) -> Vec<(TakeOver, Arc<Object>)> {
+        let mut found = BTreeMap::new();
+        let mut to_look_at = self.strange(source);
+        while !to_look_at.is_empty() {
+            to_look_at.retain(|key| !found.contains_key(key));
+            let taken_over = to_look_at.iter();
+            let taken_over =
+                taken_over.filter_map(|key| Some((*key, self.take_over(source, key)?)));
+            let more: BTreeMap<&Key, _> = taken_over.collect();
+            to_look_at = self.said_with(source, |key| more.contains_key(key));
+            found.extend(more);
+        }
+        found.into_values().collect()
+    }
+
+    /// What the changes touch that touch one of those.
+    fn said_with(&self, source: &SourceName, is_one: impl Fn(&Key) -> bool) -> BTreeSet<&Key> {
+        let changes = self.tail.iter().filter(|it| it.entry.source == *source);
+        let changes = changes.filter(|it| it.keys.len() > 1 && it.keys.iter().any(&is_one));
+        changes.flat_map(|folded| &folded.keys).collect()
+    }
+
+    /// The keys of which the bus spoke while it caught up, and under which Sōzu holds what it has never said.
+    fn strange(&self, source: &SourceName) -> BTreeSet<&Key> {
         let life = self.life.as_ref().map(Life::as_str);
-        let mut strange: BTreeMap<&Key, bool> = BTreeMap::new();
-        let history = self.tail.iter();
-        for folded in history.filter(|folded| is_history_of(folded, source)) {
+        let all = self.tail.iter().filter(|it| it.entry.source == *source);
+        let is_anew = |folded: &Folded| folded.entry.admission == Admission::History { anew: true };
+        // What another topic said is nothing that this one has said.
+        let of_another_topic = all.clone().position(is_anew).unwrap_or_default();
+        let mut spoken_of: BTreeSet<&Key> = BTreeSet::new();
+        let mut said: BTreeSet<&Key> = BTreeSet::new();
+        for folded in all.skip(of_another_topic) {
             for turned in folded.turned.iter().filter(|it| it.source == *source) {
                 let Held::Object(held) = self.belief.held(&turned.key) else {
                     continue;
@@ -111,41 +142,41 @@ impl Keeper {
                 };
                 let before = turned.before.as_ref();
                 let went = before.is_some_and(|says| is_to_go(says, life));
-                // What another topic said is nothing that this one has said.
-                let is_anew = folded.entry.admission == (Admission::History { anew: true });
                 let was_said = says(&turned.before) || went;
-                let is_said = says(&turned.after) || (!is_anew && was_said);
-                *strange.entry(&turned.key).or_insert(true) &= !is_said;
+                if says(&turned.after) || (was_said && !is_anew(folded)) {
+                    said.insert(&turned.key);
+                }
+                if folded.entry.is_history() {
+                    spoken_of.insert(&turned.key);
+                }
             }
         }
-        let strange = strange.into_iter().filter(|(_, is_strange)| *is_strange);
-        let take_over = |key: &Key| {
-            let held = self.belief.held(key).object()?.clone();
-            let all = self.desired.declared().all(key).iter();
-            let mut others = all.filter(|(other, _)| other != source);
-            if others.any(|(_, says)| is_to_go(says, life)) {
-                return None;
+        spoken_of.retain(|key| !said.contains(key));
+        spoken_of
+    }
+
+    /// What the bus would put in the place of what Sōzu holds there, if anything.
+    fn take_over(&self, source: &SourceName, key: &Key) -> Option<(TakeOver, Arc<Object>)> {
+        let held = self.belief.held(key).object()?.clone();
+        let life = self.life.as_ref().map(Life::as_str);
+        let all = self.desired.declared().all(key).iter();
+        let mut others = all.filter(|(other, _)| other != source);
+        if others.any(|(_, says)| is_to_go(says, life)) {
+            return None;
+        }
+        let instead = match self.desired.declared().wanted(key) {
+            Wanted::Object(object, owner) if owner == *source && !object.same(&held) => {
+                Some(object)
             }
-            let instead = match self.desired.declared().wanted(key) {
-                Wanted::Object(object, owner) if owner == *source && !object.same(&held) => {
-                    Some(object)
-                }
-                Wanted::Nothing => None,
-                _ => return None,
-            };
-            let key = key.clone();
-            Some((TakeOver { key, instead }, held))
+            Wanted::Nothing => None,
+            _ => return None,
         };
-        strange.filter_map(|(key, _)| take_over(key)).collect()
+        let key = key.clone();
+        Some((TakeOver { key, instead }, held))
     }
 }
 
 /// Whether what Sōzu holds goes by it: it came back, or workers refused it and it is not gone yet.
 fn is_to_go(says: &Declaration, life: Option<&str>) -> bool {
     matches!(&says.stance, Stance::Absent { unseen_in, .. } if unseen_in.as_deref() != life)
-}
-
-/// Whether the bus said it while it caught up, and it is not final.
-fn is_history_of(folded: &Folded, source: &SourceName) -> bool {
-    folded.entry.source == *source && folded.entry.is_history()
 }

@@ -153,6 +153,53 @@ fn only_what_is_not_the_buss_own_is_a_conclusion() {
     world.sozu_holds(&[]);
 }
 
+/// A cluster that stays keeps its backends: whoever removed it would have ended them all, and so it is held as a whole.
+#[test]
+fn what_would_go_with_what_is_held_stays_with_it() {
+    let backends: Vec<Object> = (0..60)
+        .map(|n| backend(&format!("c{n}"), "b", 1000 + n))
+        .collect();
+    let removals: Vec<Request> = live(60).iter().map(|it| it.remove().unwrap()).collect();
+    let mut world = beside(100);
+    world.rest();
+    world.declares(&[]);
+    world.subscribes(None);
+    world.sends(0, &adds(&backends));
+    let all = [&live(100)[..], &backends].concat();
+    world.sozu_holds(&all);
+
+    world.subscribes(Some(119));
+    world.sends(60, &removals);
+    let (id, count) = world.the_hold().unwrap();
+    assert_eq!(count, 120);
+    world.sozu_holds(&all);
+    world.a_person_says(What::Release(id));
+    world.sozu_holds(&live(100)[60..]);
+}
+
+/// A daemon died before it had sent what the bus had asked for: what Sōzu holds is still what the bus said before.
+#[test]
+fn what_the_bus_put_there_is_its_own_though_an_order_was_under_way() {
+    let mut world = World::new(empty_sozu());
+    world.rest();
+    world.declares(&[]);
+    world.subscribes(None);
+    world.sends(0, &adds(&live(60)));
+    let changes = bus_changes(60, &adds(&others(60)));
+    world.tell(Event::Changes { changes, reply: 0 });
+    while !matches!(world.pending.front(), Some(Effect::Send(_))) {
+        let effect = world.pending.pop_front().unwrap();
+        world.step(effect);
+    }
+    world.dies();
+    world.declares(&[]);
+    world.subscribes(Some(179));
+    let removals = live(60).into_iter().map(|it| it.remove().unwrap());
+    world.sends(120, &removals.collect::<Vec<_>>());
+    assert_eq!(world.the_hold(), None);
+    world.sozu_holds(&[]);
+}
+
 /// The whole history of what Sōzu holds, read again with an empty database: the bus knows of it all.
 #[test]
 fn a_lost_database_holds_nothing_back_that_the_topic_has_said() {
