@@ -411,6 +411,7 @@ impl Proxy {
             [request] => self.take_one(request, fault, at, deadline),
             _ => self.load(readable, fault, at, deadline),
         };
+        self.end(fault);
         match fault {
             Some(Fault::AnswerLost) => (unknown(), soon),
             Some(Fault::KilledAfter) => {
@@ -490,7 +491,6 @@ impl Proxy {
         }
         let answers = self.scatter(request, fault, false, at, deadline);
         let timed_out = answers.len() < self.workers.len();
-        self.end(fault);
         if !timed_out && answers.iter().all(|(_, words)| words.is_none()) {
             return (Outcome::Ok { skipped: 0 }, soon);
         }
@@ -522,7 +522,6 @@ impl Proxy {
             ok += good;
             errors += answers.len() - good;
         }
-        self.end(fault);
         if errors == 0 && !timed_out {
             return (Outcome::Ok { skipped }, Duration::from_millis(1));
         }
