@@ -147,6 +147,7 @@ fn touch(
         before.learn_private_key(object);
     }
     let wanted_before = desired.declared().wanted(key);
+    let is_asked_for = object.is_some();
     let after = match object {
         Some(object) if matches!(entry.admission, Admission::Held(_)) => {
             held_back(entry, object, before.as_ref())
@@ -186,6 +187,10 @@ fn touch(
     }
     Ok(match (&wanted_before, desired.declared().wanted(key)) {
         (Wanted::Object(a, _), Wanted::Object(b, _)) if a.same(&b) => {
+            Provisional::Final(Verdict::Duplicate)
+        }
+        // Its source has left, and ends with it what was held: another one's turn has come.
+        (_, Wanted::Object(_, owner)) if is_asked_for && owner != folded.entry.source => {
             Provisional::Final(Verdict::Duplicate)
         }
         (Wanted::NoOpinion, Wanted::Object(object, _)) => Provisional::Sends {

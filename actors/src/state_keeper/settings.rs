@@ -32,7 +32,13 @@ impl Keeper {
         let declared = self.desired.declared();
         let known = declared.sources().chain(declared.gone()).chain(&left);
         let gone = known.filter(|source| !self.is_configured(source)).cloned();
-        let gone = gone.collect();
+        let gone: BTreeSet<SourceName> = gone.collect();
+        if *self.desired.declared().gone() != gone {
+            // Whatever is under way may be in Sōzu already.
+            for key in &self.in_flight {
+                self.belief.forget(key);
+            }
+        }
         let keys = self.tail.set_gone(gone, &mut self.desired, &self.belief);
         self.mark(keys);
         for source in self.settings.policies.keys() {

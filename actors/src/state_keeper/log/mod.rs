@@ -352,22 +352,8 @@ impl Tail {
         }
         let mut keys = between(desired);
         keys.extend(were_wanted.keys().cloned());
-        for mut folded in again {
-            if let Some(reason) = self.refused.get(&folded.entry.seq).cloned() {
-                folded.turned.clear();
-                folded.provisional = Provisional::Final(Verdict::Refused(reason));
-                // What comes later must not be folded over what it has left behind.
-                for key in folded.keys.clone() {
-                    let objects = were_wanted.get(&key).map_or(&[][..], Vec::as_slice);
-                    let goes = take_away(&folded, &key, objects, desired, belief);
-                    folded.turned.extend(goes);
-                }
-                let folded = self.enter(folded);
-                self.entries.push_back(folded);
-            } else {
-                let entry = folded.entry.clone();
-                keys.extend(self.fold_as(entry, Some(&folded), desired, belief));
-            }
+        for was in again {
+            keys.extend(self.refold(was, &were_wanted, desired, belief));
         }
         let mut entries = self.entries.iter_mut();
         if let Some(refused) = entries.find(|folded| self.refused.contains_key(&folded.entry.seq)) {
@@ -377,6 +363,45 @@ impl Tail {
             }
         }
         desired.set_ours(KeyMap::default());
+        keys
+    }
+
+    /// Folds an entry again, of which this came the last time. What it brought may be in Sōzu: refused now, by Sōzu or by
+    /// our own checks, it takes that away, and what comes later is not folded over it.
+    fn refold(
+        &mut self,
+        was: Folded,
+        were_wanted: &KeyMap<Vec<Arc<Object>>>,
+        desired: &mut Desired,
+        belief: &Belief,
+    ) -> Vec<Key> {
+        let seq = was.entry.seq;
+        let (keys, touched) = if let Some(reason) = self.refused.get(&seq).cloned() {
+            let touched = was.keys.clone();
+            let refused = Folded {
+                turned: Vec::new(),
+                provisional: Provisional::Final(Verdict::Refused(reason)),
+                ..was
+            };
+            let refused = self.enter(refused);
+            self.entries.push_back(refused);
+            (Vec::new(), touched)
+        } else {
+            let keys = self.fold_as(was.entry.clone(), Some(&was), desired, belief);
+            let touched = was.turned.iter().map(|turned| turned.key.clone());
+            (keys, touched.collect())
+        };
+        let is_refused = |folded: &&mut Folded| {
+            let verdict = &folded.provisional;
+            folded.entry.seq == seq && matches!(verdict, Provisional::Final(Verdict::Refused(_)))
+        };
+        if let Some(refused) = self.entries.back_mut().filter(is_refused) {
+            for key in touched {
+                let objects = were_wanted.get(&key).map_or(&[][..], Vec::as_slice);
+                let goes = take_away(refused, &key, objects, desired, belief);
+                refused.turned.extend(goes);
+            }
+        }
         keys
     }
 

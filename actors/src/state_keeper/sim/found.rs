@@ -30,7 +30,7 @@ impl Scene {
     }
 }
 
-const HISTORIES: [&[Scene]; 21] = [
+const HISTORIES: [&[Scene]; 22] = [
     // Who asks for what workers refused, and the main process kept, while nothing is sent.
     &[
         rest(Other(CertRenewed)),
@@ -225,10 +225,18 @@ const HISTORIES: [&[Scene]; 21] = [
         then(Other(CertRenewedGone), 0),
         rest(Dies),
     ],
+    // What is under way when a source comes back, and is then another one's, may be in Sōzu already.
+    &[
+        rest(Bus(Cert)),
+        rest(File(Says::Cert)),
+        rest(FileLeaves),
+        then(Bus(CertGone), 0),
+        then(Bus(CertReplacedAndRefused), 1),
+    ],
 ];
 
 /// The same where the guard holds whatever is a conclusion.
-const GUARDED: [&[Scene]; 2] = [
+const GUARDED: [&[Scene]; 4] = [
     // What a bus asked for before its daemon died is not applied if a take-over of the same key is held.
     &[
         rest(Bus(FrontB)),
@@ -242,6 +250,25 @@ const GUARDED: [&[Scene]; 2] = [
         then(Bus(Cert), 2),
         then(File(Says::B), 1),
         then(Bus(FrontB), 1),
+        rest(FileLeaves),
+    ],
+    // The removal of a cluster is not held for the cluster alone, while its backend goes.
+    &[
+        rest(Bus(Backend)),
+        rest(Bus(BackendRefusedByWorkers)),
+        rest(Bus(Cluster)),
+        then(Bus(ClusterTooLarge), 4),
+        then(Dies, 0),
+        rest(Bus(ClusterGone)),
+    ],
+    // Nor is what a source asked for applied if the source left first and another one's turn has come, though it ended
+    // a hold.
+    &[
+        rest(File(Says::A)),
+        rest(Bus(FrontA)),
+        rest(File(Says::B)),
+        rest(File(Says::CertRefused)),
+        then(File(Says::Refused), 4),
         rest(FileLeaves),
     ],
 ];
