@@ -234,6 +234,9 @@ impl World {
             let keys = asked.iter().map(|(key, _)| key);
             if *verdict == Verdict::Held {
                 held.extend(keys.cloned());
+                for (key, value) in &asked {
+                    said.is_held(entry, key, value);
+                }
                 continue;
             }
             if is_discarded(entry) {

@@ -45,6 +45,14 @@ impl Said {
         }
     }
 
+    /// The guard holds it: the source has an opinion since then, whatever it is. A listing kept what it had.
+    pub(super) fn is_held(&mut self, entry: &Entry, key: &Key, value: &str) {
+        if value == NOTHING && entry.original.is_none() {
+            return;
+        }
+        say(self.of.entry(key.clone()).or_default(), entry, value);
+    }
+
     /// The entry says this of the key.
     pub(super) fn take(&mut self, entry: &Entry, key: &Key, value: &str) {
         let says = self.of.entry(key.clone()).or_default();
@@ -57,9 +65,7 @@ impl Said {
         if value == NOTHING {
             says.remove(&entry.source);
         } else {
-            let since = says.get(&entry.source);
-            let since = since.map_or(entry.seq, |(since, _)| *since);
-            says.insert(entry.source.clone(), (since, value.to_owned()));
+            say(says, entry, value);
         }
         let is_order = entry.original.is_some();
         if let (Key::Cluster(id), NOTHING, true) = (key, value, is_order) {
@@ -78,4 +84,11 @@ impl Said {
             }
         }
     }
+}
+
+/// Whoever had an opinion keeps its age.
+fn say(says: &mut Says, entry: &Entry, value: &str) {
+    let since = says.get(&entry.source);
+    let since = since.map_or(entry.seq, |(since, _)| *since);
+    says.insert(entry.source.clone(), (since, value.to_owned()));
 }

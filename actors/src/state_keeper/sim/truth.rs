@@ -24,6 +24,9 @@ pub(super) struct Onlooker {
     stands: HashMap<Key, BTreeSet<String>>,
     /// When it last did.
     stood: HashMap<(Key, String), u64>,
+    /// Which life of Sōzu that is, and what they held at the end of the one before.
+    life: u32,
+    ended: BTreeSet<(Key, String)>,
     /// When an entry was written.
     taken: HashMap<u64, u64>,
     /// What strangers have put there, in any life, or that they have taken it away.
@@ -45,6 +48,15 @@ pub(super) struct Onlooker {
     pub(super) undoubted: BTreeSet<Key>,
     /// What was wrong.
     pub(super) wrong: Vec<String>,
+}
+
+/// Whether it is accepted that the cluster stays until nobody needs it any more.
+fn is_still_used(acceptance: &Acceptance, entry: &Entry, key: &Key) -> bool {
+    let mut declarations = acceptance.declarations.iter();
+    declarations.any(|(of, source, says)| {
+        let stance = says.as_ref().map(|says| &says.stance);
+        of == key && *source == entry.source && stance == Some(&Stance::Kept(Why::StillUsed))
+    })
 }
 
 /// What an entry asks for: keys and values.
@@ -149,6 +161,13 @@ impl World {
         if seen.version != self.sozu.version {
             seen.version = self.sozu.version;
             let holds = self.sozu.holds();
+            if std::mem::replace(&mut seen.life, self.sozu.life) != self.sozu.life {
+                let stood = seen.stands.iter();
+                let pairs = stood.flat_map(|(key, values)| {
+                    values.iter().map(|value| (key.clone(), value.clone()))
+                });
+                seen.ended = pairs.collect();
+            }
             let mut keys: BTreeSet<Key> = seen.stands.keys().cloned().collect();
             keys.extend(holds.iter().flat_map(|held| held.keys().cloned()));
             let value = |held: &BTreeMap<Key, String>, key: &Key| {
@@ -247,6 +266,7 @@ impl World {
                 let is_shadowed =
                     entry.is_replacement() && (has_others || self.others_stood(entry, &key));
                 if !self.stood_since(entry, &key, &value)
+                    && !is_still_used(acceptance, entry, &key)
                     && !self.onlooker.unprovable.contains(&key)
                     && !is_shadowed
                 {
@@ -265,11 +285,6 @@ impl World {
     /// source's has.
     fn stood_since(&self, entry: &Entry, key: &Key, value: &str) -> bool {
         let seen = &self.onlooker;
-        let is_kept = matches!(key, Key::Cluster(_)) && value == NOTHING && {
-            let says = self.keeper.desired.declared().all(key);
-            says.iter()
-                .any(|(_, says)| says.stance == Stance::Kept(Why::StillUsed))
-        };
         let has_others = value == NOTHING && {
             let says = self.keeper.desired.declared().all(key);
             let stands = says.iter().any(|(_, says)| says.standing().is_some());
@@ -279,7 +294,10 @@ impl World {
         let is_theirs = |held: &String| seen.strangers.contains(&(key.clone(), held.clone()));
         let stands = seen.stands.get(key);
         let is_unread = stands.is_some_and(|values| values.iter().all(is_theirs));
-        self.has_stood(entry, key, value) || is_unread || is_kept || has_others
+        // It went with a life of Sōzu, and nobody has told the keeper yet.
+        let is_unheard_of = self.keeper.life.as_ref() != Some(&self.sozu_life())
+            && seen.ended.contains(&(key.clone(), value.to_owned()));
+        self.has_stood(entry, key, value) || is_unread || is_unheard_of || has_others
     }
 
     /// Whether the main process and a worker have held the value since the entry was taken.
