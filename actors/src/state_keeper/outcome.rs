@@ -113,16 +113,17 @@ impl Keeper {
             self.belief.learn(&step.key, step.to.clone());
         }
         self.forget_what_went_along(steps);
-        self.try_what_lacked_its_cluster(steps);
-    }
-
-    /// A backend that Sōzu refused because its cluster could not be had is sent once the cluster is there.
-    fn try_what_lacked_its_cluster(&mut self, steps: &[Step]) {
         if self.doubts.spurned.is_empty() {
             return;
         }
-        for step in steps.iter().filter(|step| step.to.is_some()) {
-            let Key::Cluster(id) = &step.key else {
+        let came = steps.iter().filter(|step| step.to.is_some());
+        self.try_what_lacked_its_cluster(came.map(|step| &step.key));
+    }
+
+    /// A backend that Sōzu refused because its cluster could not be had is sent once that has come.
+    pub(super) fn try_what_lacked_its_cluster<'a>(&mut self, came: impl Iterator<Item = &'a Key>) {
+        for key in came {
+            let Key::Cluster(id) = key else {
                 continue;
             };
             let members = self.desired.members(id);

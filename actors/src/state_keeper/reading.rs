@@ -169,6 +169,11 @@ impl Keeper {
             });
         let held = shared.collect();
         let before = self.belief.replace(held);
+        if !self.doubts.spurned.is_empty() {
+            let came = self.belief.keys().filter(|key| !before.contains_key(*key));
+            let came: Vec<Key> = came.cloned().collect();
+            self.try_what_lacked_its_cluster(came.iter());
+        }
         let declared = self.desired.declared();
         let mut keys: Vec<Key> = before
             .keys()

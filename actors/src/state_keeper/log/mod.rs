@@ -284,11 +284,16 @@ impl Tail {
             (None, None) => true,
             _ => false,
         };
-        // One that only keeps what stood there before did not ask for it.
+        let is_orphaned = |says: &Option<Declaration>| {
+            let stance = says.as_ref().map(|says| &says.stance);
+            stance == Some(&Stance::Kept(Why::Orphaned))
+        };
+        // One that only keeps what its source wanted before did not ask for it.
+        let keeps = |before: &Option<Declaration>| is_it(before) && !is_orphaned(before);
         let wants = |turned: &Turned| {
             turned.key == *key
                 && is_it(&turned.after)
-                && (object.is_none() || !is_it(&turned.before))
+                && (object.is_none() || !keeps(&turned.before))
         };
         self.entries.iter().rposition(|folded| {
             matches!(folded.provisional, Provisional::Sends { .. })

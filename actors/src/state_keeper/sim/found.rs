@@ -30,7 +30,7 @@ impl Scene {
     }
 }
 
-const HISTORIES: [&[Scene]; 22] = [
+const HISTORIES: [&[Scene]; 24] = [
     // Who asks for what workers refused, and the main process kept, while nothing is sent.
     &[
         rest(Other(CertRenewed)),
@@ -232,6 +232,26 @@ const HISTORIES: [&[Scene]; 22] = [
         rest(FileLeaves),
         then(Bus(CertGone), 0),
         then(Bus(CertReplacedAndRefused), 1),
+    ],
+    // A backend that lacked its cluster goes once that is there, also if only a read tells so.
+    &[
+        rest(Observes),
+        rest(Bus(Backend)),
+        rest(Bus(ClusterTooLarge)),
+        rest(Applies),
+        then(Bus(Cluster), 1),
+        rest(WorkerStalls),
+    ],
+    // What was dropped, and Sōzu had refused, is not applied when its file says it again.
+    &[
+        rest(File(Says::Cert)),
+        rest(Bus(FrontA)),
+        rest(File(Says::Refused)),
+        rest(File(Says::Nothing)),
+        rest(Other(FrontA)),
+        rest(Bus(ClusterGone)),
+        rest(Discards),
+        rest(File(Says::Refused)),
     ],
 ];
 
