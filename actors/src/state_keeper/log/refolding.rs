@@ -145,7 +145,11 @@ impl Tail {
         belief: &Belief,
     ) -> Vec<Key> {
         let seq = was.entry.seq;
-        let (keys, touched) = if let Some(reason) = self.refused.get(&seq).cloned() {
+        let is_refused = |folded: &Folded| {
+            let verdict = &folded.provisional;
+            folded.entry.seq == seq && matches!(verdict, Provisional::Final(Verdict::Refused(_)))
+        };
+        let (keys, touched): (_, Vec<Key>) = if let Some(reason) = self.refused.get(&seq).cloned() {
             let touched = was.keys.clone();
             let refused = Folded {
                 turned: Vec::new(),
@@ -157,14 +161,13 @@ impl Tail {
             (Vec::new(), touched)
         } else {
             let keys = self.fold_as(was.entry.clone(), Some(&was), desired, belief);
+            if !self.entries.back().is_some_and(is_refused) {
+                return keys;
+            }
             let touched = was.turned.iter().map(|turned| turned.key.clone());
             (keys, touched.collect())
         };
-        let is_refused = |folded: &&mut Folded| {
-            let verdict = &folded.provisional;
-            folded.entry.seq == seq && matches!(verdict, Provisional::Final(Verdict::Refused(_)))
-        };
-        if let Some(refused) = self.entries.back_mut().filter(is_refused) {
+        if let Some(refused) = self.entries.back_mut() {
             for key in touched {
                 let objects = were_wanted.get(&key).map_or(&[][..], Vec::as_slice);
                 let goes = take_away(refused, &key, objects, desired, belief);
